@@ -1,0 +1,174 @@
+"""Timing of a recipe's parts: each gain is a ratio against a baseline measured in the same process.
+
+Times are medians of repeats, the variants of a pair taken in turn so that a drifting machine hits both.
+"""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from moga_st import dist, optim
+from moga_st.config import BadInput, ModelConfig, data_root
+from moga_st.data import moving_mnist
+from moga_st.engine import RunConfig, autocast
+from moga_st.tasks.task import Setting
+from moga_st.tasks.video import MovingDigits
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """Time a recipe's training step, inference and data generation, compiled and not."""
+
+    batch_sizes: tuple[int, ...] = (1, 16)
+    """Batch sizes of inference; training runs at the recipe's own."""
+    repeats: int = 5
+    """Timed repeats of each variant; the median counts."""
+    compile: bool = True
+    """Time torch.compile too (the CPU needs a C++ compiler for it)."""
+    device: str = "auto"
+    """auto (CUDA if there is one), cpu, cuda or cuda:N."""
+    data_root: Path | None = None
+    """Folder that holds the data; default MOGA_ST_DATA, then datasets/ of the checkout."""
+    json: bool = False
+    """Print JSON."""
+
+
+def count(config: ModelConfig) -> tuple[int, int]:
+    """Parameters, and multiply-adds of one example of ``config.example_shape`` (convolutions and products)."""
+    with torch.device("meta"):
+        net = config.build().eval()
+        with FlopCounterMode(display=False) as counter:
+            net(torch.empty(1, *config.example_shape))
+    return sum(p.numel() for p in net.parameters()), counter.get_total_flops() // 2
+
+
+def run(config: RunConfig, args: BenchConfig) -> list[dict[str, Any]]:
+    """One row a measurement: what, batch, ms, samples/s, memory (MB) and the ratio against a named other."""
+    device = dist.setup(args.device)
+    setting = Setting(device, data_root(args.data_root), config.seed, config.batch_size)
+    task = config.task.build(setting)
+    rows = []
+    if isinstance(task, MovingDigits):
+        rows += _data(task, args.repeats)
+    variants = {"eager": False, "compiled": True} if args.compile else {"eager": False}
+    rows += _pair(
+        "training step",
+        config.batch_size,
+        {k: _training(config, task, device, c) for k, c in variants.items()},
+        args,
+        device,
+    )
+    for size in args.batch_sizes:
+        if size < 1:
+            raise BadInput(f"--batch-sizes: expected at least 1, got {size}")
+        net = {k: _inference(config, device, size, c) for k, c in variants.items()}
+        rows += _pair("inference", size, net, args, device)
+    return rows
+
+
+def _data(task: MovingDigits, repeats: int) -> list[dict[str, Any]]:
+    """Batched generation on the device against the plain loop on one CPU core, the same sequences."""
+    size, device = 256, task.setting.device
+    motion, frames, digits = task.config.motion, task.frames, task.digits["train"]
+    index = torch.arange(size, device=device)
+    draws = moving_mnist.draw(0, index, motion, len(digits))
+    slow_digits, slow_draws = digits.cpu().numpy(), moving_mnist.Draws(*(d[:64].cpu() for d in draws))
+
+    def slow() -> None:
+        moving_mnist.render_slowly(slow_digits, slow_draws, motion, frames)
+
+    def fast() -> None:
+        moving_mnist.render(digits, moving_mnist.draw(0, index, motion, len(digits)), motion, frames)
+
+    times = _times({"slow": slow, "fast": fast}, repeats, device)
+    rows = [_row("data, plain loop on one core", 64, times["slow"]), _row("data, batched", size, times["fast"])]
+    rows[1] |= {"ratio": rows[1]["samples/s"] / rows[0]["samples/s"], "against": rows[0]["what"]}
+    return rows
+
+
+def _training(config: RunConfig, task: Any, device: torch.device, compiled: bool) -> Callable[[], None]:
+    """One whole update: data, forward, backward, clipping, optimiser."""
+    torch.manual_seed(config.seed)
+    net = config.model.build().to(device).train()
+    called = torch.compile(net) if compiled else net
+    optimiser = optim.build(net, config.optim)
+
+    def step() -> None:
+        with autocast(config.precision, device):
+            loss = task.loss(called, task.batch(0))
+        loss.backward()
+        if config.optim.clip_norm:
+            torch.nn.utils.clip_grad_norm_(net.parameters(), config.optim.clip_norm)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+    return step
+
+
+def _inference(config: RunConfig, device: torch.device, size: int, compiled: bool) -> Callable[[], None]:
+    net = config.model.build().to(device).eval()
+    called = torch.compile(net) if compiled else net
+    x = torch.rand(size, *config.model.example_shape, device=device)
+
+    def step() -> None:
+        with torch.no_grad():
+            called(x)
+
+    return step
+
+
+def _pair(
+    what: str, size: int, steps: dict[str, Callable[[], None]], args: BenchConfig, device: torch.device
+) -> list[dict[str, Any]]:
+    rows = []
+    for name, seconds in _times(steps, args.repeats, device).items():
+        row = _row(f"{what}, {name}", size, seconds) | {"memory (MB)": _peak_memory(steps[name], device)}
+        if rows:
+            row |= {"ratio": row["samples/s"] / rows[0]["samples/s"], "against": rows[0]["what"]}
+        rows.append(row)
+    return rows
+
+
+def _times(steps: dict[str, Callable[[], None]], repeats: int, device: torch.device) -> dict[str, float]:
+    """Median seconds of each step, after two calls to warm up, taken in turn."""
+    for step in steps.values():
+        step()
+        step()
+    taken: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(repeats):
+        for name, step in steps.items():
+            _wait(device)
+            start = time.perf_counter()
+            step()
+            _wait(device)
+            taken[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def _row(what: str, size: int, seconds: float) -> dict[str, Any]:
+    return {"what": what, "batch": size, "ms": seconds * 1e3, "samples/s": size / seconds}
+
+
+def _peak_memory(step: Callable[[], None], device: torch.device) -> float:
+    """Peak MB: of this step's tensors on CUDA; of the whole process so far on the CPU, which knows no better."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        step()
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

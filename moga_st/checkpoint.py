@@ -1,0 +1,162 @@
+"""Files that must survive: training checkpoints and exported weights.
+
+A file is written under another name in the same folder, flushed to the disk, then renamed over the old
+one, so that at any moment, whatever is killed or full, the name holds one whole file: the old or the new.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor, nn
+
+from moga_st.config import BadInput, ModelConfig
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Have ``write`` make a file under a temporary name and put it in the place of ``path``.
+
+    Raises:
+        OSError: the disk is full or broken; ``path`` is as it was.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        write(part)
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the rename itself must outlive a power cut
+    finally:
+        os.close(folder)
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Save a training state (nested dicts and lists of tensors and numbers), atomically.
+
+    Raises:
+        OSError: it could not be written, for instance because the disk is full; ``path`` is as it was.
+    """
+
+    def write(part: Path) -> None:
+        with part.open("wb") as file:
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:  # torch's zip writer hides the OSError of a full disk
+                raise OSError(f"{path} could not be written ({error})") from error
+
+    write_atomically(path, write)
+
+
+def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Load what :func:`save` saved; pickled code is refused.
+
+    Raises:
+        BadInput: no such file, or none that :func:`save` wrote.
+    """
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError as error:
+        raise BadInput(f"{path}: no such checkpoint") from error
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadInput(f"{path}: not a readable checkpoint ({reason}); remove it or restore a copy") from error
+
+
+class Weights(NamedTuple):
+    """Exported weights: tensors, the model they belong to, and where they come from."""
+
+    tensors: dict[str, Tensor]
+    model: ModelConfig
+    about: dict[str, Any]  # run config, step, metrics, data source, ... as far as known
+
+
+def export_weights(path: Path, net: nn.Module, model: ModelConfig, about: dict[str, Any]) -> None:
+    """Write ``net``'s weights as safetensors with the model's config and ``about`` (JSON) inside, atomically."""
+    tensors = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
+    metadata = {"moga_st": json.dumps({"model": model.to_dict(), "about": about})}
+    write_atomically(path, lambda part: part.write_bytes(safetensors_bytes(tensors, metadata)))
+
+
+def read_weights(path: Path) -> Weights:
+    """Read what :func:`export_weights` wrote.
+
+    Raises:
+        BadInput: no such file, not safetensors, or not of this package.
+    """
+    if not path.is_file():
+        raise BadInput(f"{path}: no such weights file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = (file.metadata() or {}).get("moga_st")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError) as error:
+        raise BadInput(
+            f"{path}: not a safetensors file ({error}); a published .pth goes through `moga-st convert` first"
+        ) from error
+    if metadata is None:
+        raise BadInput(f"{path}: safetensors without a moga_st config; `moga-st convert` and training runs write one")
+    content = json.loads(metadata)
+    return Weights(tensors, ModelConfig.from_dict(content["model"]), content["about"])
+
+
+def load_model(path: str | Path, device: torch.device | str = "cpu") -> nn.Module:
+    """The network in a weights file or the best one of a run folder, in evaluation mode.
+
+    A SimVP maps (b, t, c, h, w) floats in [0, 1] to (b, t_out, c, h, w).
+
+    Raises:
+        BadInput: see :func:`read_weights`; or the tensors do not fit the config in the file.
+    """
+    path = find_weights(Path(path))
+    weights = read_weights(path)
+    net = weights.model.build()
+    load_exactly(net, weights.tensors, path)
+    return net.to(device).eval()
+
+
+def find_weights(path: Path) -> Path:
+    """``path`` itself, or ``best.safetensors`` of the run folder that it is."""
+    if not path.is_dir():
+        return path
+    best = path / "best.safetensors"
+    if best.is_file():
+        return best
+    runs = sorted(p.parent for p in path.glob("*/best.safetensors"))
+    if len(runs) == 1:  # runs/<recipe> with a single run in it
+        return runs[0] / best.name
+    if runs:
+        raise BadInput(f"{path}: holds several runs; name one of {', '.join(map(str, runs))}")
+    raise BadInput(f"{path}: no best.safetensors in this folder; train first, or name a .safetensors file")
+
+
+def load_exactly(net: nn.Module, tensors: dict[str, Tensor], source: Path | str) -> None:
+    """Load a state dict, every key accounted for.
+
+    Raises:
+        BadInput: missing or unexpected keys, or other shapes: a checkpoint of another model.
+    """
+    own = net.state_dict()
+    problems = [f"missing {k}" for k in own if k not in tensors]
+    problems += [f"unexpected {k}" for k in tensors if k not in own]
+    problems += [
+        f"{k} is {tuple(tensors[k].shape)}, expected {tuple(v.shape)}"
+        for k, v in own.items()
+        if k in tensors and tensors[k].shape != v.shape
+    ]
+    if problems:
+        shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
+        raise BadInput(f"{source}: not a checkpoint of this {type(net).__name__}: {shown}")
+    net.load_state_dict(tensors)

@@ -1,0 +1,433 @@
+"""``moga-st``: thin verbs over the package.
+
+Exit codes: 0 done; 1 the run failed (loss not finite, disk full); 2 bad input; 128 + n stopped by signal n
+after saving.  Errors go to stderr in one line that names the thing and the remedy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+
+import tyro
+from tyro.conf import Positional
+
+from moga_st.config import BadInput, data_root, nearest
+
+if TYPE_CHECKING:
+    from moga_st.engine import RunConfig
+
+USAGE = """\
+usage: moga-st VERB ...
+
+  train RECIPE         train a recipe, or go on with it; every field of it is a flag
+  eval RUN_OR_WEIGHTS  score a run or a weights file on the test set, and draw examples
+  predict WEIGHTS CLIP predict a clip's future (.npy, .gif, .mp4) and draw it
+  data RECIPE          find and check a recipe's data; export sequences
+  models               list every model with parameters and operations
+  bench RECIPE         time its training step, inference and data
+  convert IN OUT       turn a published checkpoint into weights of this package
+
+`moga-st VERB --help` tells the rest.  Recipes: {recipes}
+"""
+
+
+def main(argv: list[str] | None = None) -> NoReturn:
+    """Run one verb and leave with its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    verbs = {
+        "train": train,
+        "eval": evaluate,
+        "predict": predict,
+        "data": data,
+        "models": models,
+        "bench": bench,
+        "convert": convert,
+    }
+    if not argv or argv[0] in ("-h", "--help"):
+        print(USAGE.format(recipes=", ".join(_recipe_names())))
+        raise SystemExit(0 if argv else 2)
+    if argv[0] == "--version":
+        from moga_st import __version__
+
+        print(__version__)
+        raise SystemExit(0)
+    try:
+        if argv[0] not in verbs:
+            raise BadInput(f"unknown verb {argv[0]!r}{nearest(argv[0], verbs)}; `moga-st --help` lists them")
+        verbs[argv[0]](argv[1:])
+    except BadInput as error:
+        _leave(2, error)
+    except KeyboardInterrupt:
+        _leave(130, "interrupted")
+    except Exception as error:
+        from moga_st.engine import Interrupted, RunFailed
+
+        if isinstance(error, RunFailed):
+            _leave(1, error)
+        if isinstance(error, Interrupted):
+            _leave(128 + error.signum, f"{error}; all is saved, the same command goes on from here")
+        raise
+    raise SystemExit(0)
+
+
+def train(argv: list[str]) -> None:
+    """`moga-st train RECIPE [FLAGS]`."""
+    recipe, rest = _recipe_argument("train", argv)
+    from moga_st import dist, engine, recipes
+
+    unprefixed = tyro.conf.arg(name="")
+    fields = [("config", Annotated[engine.RunConfig, unprefixed]), ("runtime", Annotated[engine.Runtime, unprefixed])]
+    both = dataclasses.make_dataclass("Train", fields)
+    default = both(recipes.load(recipe), engine.Runtime())
+    given = tyro.cli(both, prog=f"moga-st train {recipe}", description=_docstring(recipe), default=default, args=rest)
+    try:
+        folder = engine.train(given.config, given.runtime)
+        if dist.rank() == 0:
+            print(folder)
+    finally:
+        dist.shutdown()
+
+
+@dataclass(frozen=True)
+class Eval:
+    """Score weights on the test set beside its baseline, print the table, write eval.json and pictures."""
+
+    target: Positional[Path]
+    """A run's folder (its best weights are taken) or a .safetensors file."""
+    recipe: str | None = None
+    """Score on this recipe's task instead of the one the weights were trained on."""
+    split: Literal["test", "val"] = "test"
+    """Which sequences."""
+    sequences: int | None = None
+    """Score only so many of them (the first)."""
+    lpips: bool = False
+    """Score LPIPS too (needs torchvision's AlexNet weights)."""
+    device: str = "auto"
+    """auto (CUDA if there is one), cpu, cuda or cuda:N."""
+    data_root: Path | None = None
+    """Folder that holds the data; default MOGA_ST_DATA, then datasets/ of the checkout."""
+    out: Path | None = None
+    """Folder for eval.json and the pictures; default beside the weights."""
+    json: bool = False
+    """Print the JSON instead of the table."""
+
+
+def evaluate(argv: list[str]) -> None:
+    """`moga-st eval RUN_OR_WEIGHTS`."""
+    args = tyro.cli(Eval, prog="moga-st eval", args=argv)
+    from moga_st import checkpoint, dist, engine
+    from moga_st.tasks.task import Setting
+
+    path = checkpoint.find_weights(args.target)
+    about = checkpoint.read_weights(path).about
+    task_config = _run_config(path, about, args.recipe).task
+    changes: dict[str, Any] = {"lpips": True} if args.lpips else {}
+    if args.sequences is not None:
+        changes[f"{args.split}_sequences"] = args.sequences
+    device = dist.setup(args.device)
+    try:
+        task = dataclasses.replace(task_config, **changes).build(Setting(device, data_root(args.data_root)))
+        net = checkpoint.load_model(path, device)
+        scores = task.evaluate(net, args.split)
+        if dist.rank() != 0:
+            return
+        out = args.out or path.parent / (path.stem if args.target == path else "eval")
+        out.mkdir(parents=True, exist_ok=True)
+        pictures = task.draw(net, out)
+    finally:
+        dist.shutdown()
+    record = {
+        "weights": str(path),
+        "trained": {k: about.get(k) for k in ("run", "best_step", "converted_from") if k in about},
+        "split": args.split,
+        "scores": {k: v if math.isfinite(v) else None for k, v in scores.items()},
+        "facts": task.facts,
+        "argv": ["moga-st", "eval", *argv],
+        "made_by": engine.provenance(),
+        "pictures": [p.name for p in pictures],
+    }
+    text = json.dumps(record, indent=2)
+    checkpoint.write_atomically(out / "eval.json", lambda part: part.write_text(text))
+    if args.json:
+        print(text)
+    else:
+        print(f"{path}\n{task.facts['digits']}\n{args.split}: {task.facts['test_set']}\n")
+        print(_score_table(scores))
+        print(f"\nwritten: {out}/eval.json, {', '.join(p.name for p in pictures)}")
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Predict the future of a clip, and draw input, truth, prediction and error as PNG and GIF."""
+
+    weights: Positional[Path]
+    """A .safetensors file or a run's folder."""
+    clip: Positional[Path]
+    """.npy (t, h, w), (t, c, h, w) or (t, h, w, c), uint8 or floats in [0, 1]; .gif; .mp4 and other video."""
+    start: int = 0
+    """Frame the input begins at."""
+    frames: int | None = None
+    """Frames to predict; default the model's own number, more by rolling out."""
+    size: int | None = None
+    """Side of the square that frames are resized to; default the size the model was trained on."""
+    device: str = "auto"
+    """auto (CUDA if there is one), cpu, cuda or cuda:N."""
+    out: Path = Path("predictions")
+    """Folder for CLIP.png, CLIP.gif and CLIP.npy (the prediction, float32 (t, c, h, w))."""
+    json: bool = False
+    """Print paths and scores as JSON."""
+
+
+def predict(argv: list[str]) -> None:
+    """`moga-st predict WEIGHTS CLIP`."""
+    args = tyro.cli(Predict, prog="moga-st predict", args=argv)
+    import numpy as np
+    import torch
+
+    from moga_st import checkpoint, dist, draw
+    from moga_st.data.clips import read_clip
+    from moga_st.metrics import video as metrics
+    from moga_st.models.simvp import SimVP
+    from moga_st.tasks.video import MovingDigitsConfig
+
+    device = dist.setup(args.device)
+    path = checkpoint.find_weights(args.weights)
+    net = checkpoint.load_model(path, device)
+    if not isinstance(net, SimVP):
+        raise BadInput(f"{path}: holds a {type(net).__name__}; predict needs a video model")
+    task = _run_config(path, checkpoint.read_weights(path).about, None).task
+    trained = task.motion.frame_size if isinstance(task, MovingDigitsConfig) else 64
+    side = args.size or trained
+    clip = torch.from_numpy(read_clip(args.clip, net.config.channels, (side, side)))
+    if args.start < 0 or args.start + net.config.frames_in > len(clip):
+        raise BadInput(
+            f"{args.clip}: has {len(clip)} frames, but the model needs {net.config.frames_in} from frame {args.start}"
+        )
+    past = clip[args.start : args.start + net.config.frames_in]
+    with torch.no_grad():
+        pred = net(past[None].to(device), args.frames)[0].float().cpu()
+    true = clip[args.start + len(past) :][: len(pred)]
+    result: dict[str, Any] = {"frames_in": len(past), "frames_predicted": len(pred), "frames_compared": len(true)}
+    if len(true):
+        seen = pred[: len(true)]
+        for name in ("mse", "mae", "psnr", "ssim"):
+            result[name] = getattr(metrics, name)(seen, true).mean().item()
+    args.out.mkdir(parents=True, exist_ok=True)
+    stem = args.out / args.clip.stem
+    truth = true.numpy() if len(true) else None
+    paths = draw.save_prediction(stem, past.numpy(), pred.numpy(), truth, args.clip.name)
+    np.save(stem.with_name(stem.name + ".npy"), pred.numpy())
+    result["written"] = [*map(str, paths), f"{stem}.npy"]
+    if args.json:
+        print(json.dumps(result, indent=2))
+    else:
+        print(f"{args.clip}: {len(past)} frames in, {len(pred)} predicted, {len(true)} compared with the truth")
+        print("".join(f"{k} {result[k]:.4g}  " for k in ("mse", "mae", "psnr", "ssim") if k in result))
+        print(f"written: {', '.join(result['written'])}")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Find a recipe's data, check it, say what it is; with --export write sequences of it."""
+
+    split: Literal["train", "val", "test"] = "test"
+    """Which sequences to export."""
+    count: int = 1
+    """How many."""
+    export: Path | None = None
+    """A .npy file to write them to: uint8 (t, h, w), or (count, t, h, w) for more than one."""
+    data_root: Path | None = None
+    """Folder that holds the data; default MOGA_ST_DATA, then datasets/ of the checkout."""
+    json: bool = False
+    """Print what was found as JSON."""
+
+
+def data(argv: list[str]) -> None:
+    """`moga-st data RECIPE`."""
+    recipe, rest = _recipe_argument("data", argv)
+
+    args = tyro.cli(Data, prog=f"moga-st data {recipe}", args=rest)
+    import numpy as np
+    import torch
+
+    from moga_st import recipes
+    from moga_st.tasks.task import Setting
+    from moga_st.tasks.video import MovingDigits
+
+    root = data_root(args.data_root)
+    task = recipes.load(recipe).task.build(Setting(torch.device("cpu"), root))
+    facts = {**task.facts, "data_root": str(root), "fingerprint": task.data_fingerprint}
+    if args.export is not None:
+        if not isinstance(task, MovingDigits):
+            raise BadInput(f"--export: {recipe} has no sequences of frames")
+        if args.count < 1:
+            raise BadInput(f"--count: expected at least 1, got {args.count}")
+        frames = task.sequences(args.split, 0, args.count)[:, :, 0].numpy()
+        np.save(args.export, frames if args.count > 1 else frames[0])
+        facts["written"] = str(args.export)
+    if args.json:
+        print(json.dumps(facts, indent=2))
+    else:
+        for key, value in facts.items():
+            if key != "conventions":
+                print(f"{key}: {value}")
+
+
+@dataclass(frozen=True)
+class Models:
+    """List every model with its parameters and multiply-adds (the field's "FLOPs") for one example."""
+
+    json: bool = False
+    """Print JSON."""
+
+
+def models(argv: list[str]) -> None:
+    """`moga-st models`."""
+    args = tyro.cli(Models, prog="moga-st models", args=argv)
+    from moga_st import recipes
+    from moga_st.bench import count
+    from moga_st.models import moganet
+
+    known = {f"moganet_{k}": v for k, v in moganet.SIZES.items()}
+    known |= {name: recipes.load(name).model for name in recipes.names()}
+    rows = []
+    for name, config in known.items():
+        params, macs = count(config)
+        shape = "x".join(map(str, config.example_shape))
+        rows.append({"model": name, "kind": type(config).__name__, "input": shape, "params": params, "macs": macs})
+    if args.json:
+        print(json.dumps(rows, indent=2))
+        return
+    print(
+        _table(
+            [
+                ["model", "kind", "input", "params (M)", "MACs (G)"],
+                *(
+                    [r["model"], r["kind"], r["input"], f"{r['params'] / 1e6:.3f}", f"{r['macs'] / 1e9:.2f}"]
+                    for r in rows
+                ),
+            ]
+        )
+    )
+
+
+def bench(argv: list[str]) -> None:
+    """`moga-st bench RECIPE`."""
+    recipe, rest = _recipe_argument("bench", argv)
+    from moga_st.bench import BenchConfig, run
+
+    args = tyro.cli(BenchConfig, prog=f"moga-st bench {recipe}", args=rest)
+    from moga_st import engine, recipes
+
+    rows = run(recipes.load(recipe), args)
+    if args.json:
+        print(json.dumps({"recipe": recipe, "rows": rows, "made_by": engine.provenance()}, indent=2))
+        return
+    columns = ["what", "batch", "ms", "samples/s", "memory (MB)", "ratio", "against"]
+    print(_table([columns, *([_cell(row.get(c)) for c in columns] for row in rows)]))
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Turn a published checkpoint into weights of this package, every key accounted for."""
+
+    source: Positional[Path]
+    """The published .pth or .ckpt: a bare state dict, or one under "state_dict", prefixes or not."""
+    target: Positional[Path]
+    """The .safetensors file to write."""
+    from_: Annotated[Literal["openstl", "moganet"], tyro.conf.arg(name="from")]
+    """openstl: SimVP with the MogaNet translator. moganet: the classifier, MogaNet's or OpenMixup's keys."""
+    recipe: str = "mmnist_simvp_moga"
+    """The recipe whose task `eval` scores converted SimVP weights on."""
+
+
+def convert(argv: list[str]) -> None:
+    """`moga-st convert --from DIALECT IN OUT`."""
+    args = tyro.cli(Convert, prog="moga-st convert", args=argv)
+    from moga_st import checkpoint, recipes
+    from moga_st.convert import convert as run
+
+    if args.target.suffix != ".safetensors":
+        raise BadInput(f"{args.target}: name the output something.safetensors")
+    net, config = run(args.source, args.from_)
+    about: dict[str, Any] = {"converted_from": args.source.name}
+    if args.from_ == "openstl":
+        about["run"] = dataclasses.replace(recipes.load(args.recipe), model=config).to_dict()
+    checkpoint.export_weights(args.target, net, config, about)
+    size = sum(p.numel() for p in net.parameters()) / 1e6
+    print(f"{args.target}: {type(net).__name__}, {size:.3f} M parameters, all {len(net.state_dict())} keys converted")
+
+
+def _recipe_names() -> list[str]:
+    from moga_st.recipes import names
+
+    return names()
+
+
+def _recipe_argument(verb: str, argv: list[str]) -> tuple[str, list[str]]:
+    """The recipe, which comes first because the flags depend on it, and the rest of the arguments."""
+    if not argv or argv[0].startswith("-"):
+        print(f"usage: moga-st {verb} RECIPE [FLAGS]\n\nrecipes: {', '.join(_recipe_names())}, or a .py file")
+        print(f"`moga-st {verb} RECIPE --help` lists the flags")
+        raise SystemExit(0 if argv and argv[0] in ("-h", "--help") else 2)
+    return argv[0], argv[1:]
+
+
+def _docstring(recipe: str) -> str | None:
+    import ast
+
+    from moga_st import recipes
+
+    return ast.get_docstring(ast.parse(recipes.path(recipe).read_text()))
+
+
+def _run_config(path: Path, about: dict[str, Any], recipe: str | None) -> RunConfig:
+    """The run config behind weights, or that of ``recipe``."""
+    from moga_st import recipes
+    from moga_st.engine import RunConfig
+
+    if recipe is not None:
+        return recipes.load(recipe)
+    if "run" not in about:
+        raise BadInput(f"{path}: does not say which task it belongs to; name one with --recipe")
+    return RunConfig.from_dict(about["run"])
+
+
+def _score_table(scores: dict[str, float]) -> str:
+    """Model and baseline in rows, then the model's MSE at each lead time."""
+    names = [k for k in scores if "/" not in k]
+    rows = [["", *names]]
+    for label, prefix in (("model", ""), ("copy last frame", "copy_last/")):
+        rows.append([label, *(_cell(scores[prefix + n]) for n in names)])
+    curves = [["lead time", *(k.rsplit("/", 1)[1] for k in scores if k.startswith("mse/frame/"))]]
+    for label, prefix in (("model MSE", ""), ("copy last MSE", "copy_last/")):
+        curves.append([label, *(f"{v:.1f}" for k, v in scores.items() if k.startswith(f"{prefix}mse/frame/"))])
+    return f"{_table(rows)}\n\n{_table(curves)}"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}" if abs(value) < 1 else f"{value:,.2f}"
+    return "" if value is None else str(value)
+
+
+def _table(rows: list[list[str]]) -> str:
+    """Columns padded to their widest cell; the first is left, the others are right aligned."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def _leave(code: int, message: object) -> NoReturn:
+    print(f"moga-st: {message}", file=sys.stderr)
+    raise SystemExit(code)

@@ -1,0 +1,132 @@
+"""Moving MNIST, made on the training device in batches.
+
+The process (Srivastava et al. 2015, as the field's code runs it): a digit starts at a uniform position of
+the free canvas [0, 1]^2, moves in a uniform direction by ``step`` of the free canvas a frame, and is
+clamped to the edge with its velocity's sign flipped when it leaves.  The first frame shows the position
+after the first move.  Positions are floored to pixels; digits are composed by maximum.
+
+Shape legend: ``b`` sequences, ``t`` frames, ``k`` digits a sequence, ``n`` digits to choose from, ``d``
+digit size, ``s`` frame size.
+
+Random draws come from a counter-based generator, a pure function of (seed, index of the sequence), written
+in integer arithmetic: the CPU, a GPU and every version of torch give the same sequences.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from moga_st.config import BadInput, Config
+
+
+@dataclass(frozen=True)
+class MotionConfig(Config):
+    """How the digits move; the defaults are the published data set's."""
+
+    frame_size: int = 64
+    """Height and width of a frame in pixels."""
+    digits: int = 2
+    """Digits a sequence."""
+    step: float = 0.1
+    """Distance moved a frame, as a fraction of the free canvas."""
+
+
+class Draws(NamedTuple):
+    """The random choices behind a batch: all that is random in it."""
+
+    digit: Tensor  # (b, k) int64: which digit image
+    start: Tensor  # (b, k, 2) float64 in [0, 1): y, x on the free canvas
+    angle: Tensor  # (b, k) float64 in [0, 2 pi)
+
+
+# splitmix64 (Steele, Lea, Flood 2014): one round of it is a bijection of 64-bit integers that mixes well
+# enough for its output over a counter to pass BigCrush. int64 arithmetic wraps, which is what it needs.
+_GOLDEN, _MIX1, _MIX2 = (c - (1 << 64) for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+
+
+def _mix(x: Tensor) -> Tensor:
+    def shift_right(x: Tensor, bits: int) -> Tensor:  # torch shifts signed integers arithmetically
+        return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+    x = (x ^ shift_right(x, 30)) * _MIX1
+    x = (x ^ shift_right(x, 27)) * _MIX2
+    return x ^ shift_right(x, 31)
+
+
+def uniform(seed: int, index: Tensor, draws: int) -> Tensor:
+    """Counter-based uniform numbers: index (b,) int64 -> (b, draws) float64 in [0, 1), 53 random bits."""
+    counter = torch.arange(1, draws + 1, device=index.device)
+    stream = _mix(_mix(torch.full_like(index, seed) * _GOLDEN + _MIX2) + index * _GOLDEN)
+    bits = _mix(stream[:, None] + counter * _GOLDEN)
+    return ((bits >> 11) & ((1 << 53) - 1)).to(torch.float64) * 2.0**-53
+
+
+def draw(seed: int, index: Tensor, config: MotionConfig, choices: int) -> Draws:
+    """The random choices of the sequences numbered ``index`` (b,) int64 of the stream ``seed``."""
+    k = config.digits
+    u = uniform(seed, index, 4 * k).view(-1, k, 4)
+    digit = (u[..., 0] * choices).to(torch.int64)
+    return Draws(digit, u[..., 1:3], u[..., 3] * (2 * np.pi))
+
+
+def positions(draws: Draws, config: MotionConfig, frames: int, digit_size: int) -> Tensor:
+    """Top-left pixels (b, frames, k, 2) int64, in 0 to frame_size - digit_size."""
+    if digit_size > config.frame_size:
+        raise BadInput(f"frame_size {config.frame_size} is smaller than the {digit_size} px digits")
+    place = draws.start.clone()
+    # float64: the floor below must not depend on whose float32 sine rounds which way
+    velocity = torch.stack([torch.sin(draws.angle), torch.cos(draws.angle)], dim=-1) * config.step
+    path = []
+    for _ in range(frames):
+        place = place + velocity
+        velocity = torch.where((place <= 0) | (place >= 1), -velocity, velocity)
+        place = place.clamp(0.0, 1.0)
+        path.append(place)
+    return (torch.stack(path, dim=1) * (config.frame_size - digit_size)).to(torch.int64)
+
+
+def render(digits: Tensor, draws: Draws, config: MotionConfig, frames: int) -> Tensor:
+    """Sequences (b, frames, 1, s, s) uint8 from digits (n, d, d) uint8, all on the digits' device."""
+    d, s = digits.shape[-1], config.frame_size
+    corner = positions(draws, config, frames, d)
+    corner = corner[..., 0] * s + corner[..., 1]  # (b, t, k) into a flat frame
+    b, t, k = corner.shape
+    inside = torch.arange(d, device=digits.device)
+    inside = (inside[:, None] * s + inside).flatten()  # (d d) the digit's pixels in a flat frame
+    chosen = digits[draws.digit].flatten(2)  # (b, k, d d)
+    out = None
+    for i in range(k):
+        layer = torch.zeros(b, t, s * s, dtype=torch.uint8, device=digits.device)
+        layer.scatter_(2, corner[:, :, i, None] + inside, chosen[:, i, None].expand(b, t, d * d))
+        out = layer if out is None else torch.maximum(out, layer)
+    assert out is not None
+    return out.view(b, t, 1, s, s)
+
+
+def render_slowly(digits: np.ndarray, draws: Draws, config: MotionConfig, frames: int) -> np.ndarray:
+    """What :func:`render` computes, one sequence, digit and frame at a time: the definition in plain
+    Python, as the field's loaders run it.  Tests hold :func:`render` to it exactly, and the benchmark
+    measures against it."""
+    free = config.frame_size - digits.shape[-1]
+    out = np.zeros((len(draws.digit), frames, 1, config.frame_size, config.frame_size), np.uint8)
+    for b in range(len(out)):
+        for k in range(config.digits):
+            image = digits[int(draws.digit[b, k])]
+            y, x = draws.start[b, k].tolist()
+            angle = float(draws.angle[b, k])
+            vy, vx = float(np.sin(angle)) * config.step, float(np.cos(angle)) * config.step
+            for t in range(frames):
+                y, x = y + vy, x + vx
+                if y <= 0 or y >= 1:
+                    y, vy = min(max(y, 0.0), 1.0), -vy
+                if x <= 0 or x >= 1:
+                    x, vx = min(max(x, 0.0), 1.0), -vx
+                top, left = int(y * free), int(x * free)
+                window = out[b, t, 0, top : top + len(image), left : left + len(image)]
+                np.maximum(window, image, out=window)
+    return out

@@ -1,0 +1,98 @@
+"""Pictures of predicted clips: a PNG strip to print and a GIF to watch.  Pure numpy and Pillow.
+
+Shape legend: ``t`` frames, ``h w`` size, ``c`` 1 (grey) or 3 (RGB) channels; values in [0, 1].
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+GAP = 3  # pixels between frames
+MARGIN = 92  # pixels for the row labels of a strip
+CAPTION = 18  # pixels for a line of text
+PAPER, INK = (255, 255, 255), (40, 40, 40)
+
+
+def save_prediction(
+    stem: Path, past: np.ndarray, pred: np.ndarray, true: np.ndarray | None = None, title: str = ""
+) -> list[Path]:
+    """Write ``stem``.png, a strip with a row each for input, truth, prediction and error, and ``stem``.gif, in
+    which the clip plays and the panels part where the prediction begins.
+
+    Args:
+        past: input frames (t_in, c, h, w).
+        pred: predicted frames (t_out, c, h, w).
+        true: what really came, (t, c, h, w) with t <= t_out; without it there is no truth and no error row.
+    """
+    past, pred = _rgb(past), _rgb(pred)
+    truth = None if true is None else _rgb(true)
+    error = None if true is None else _signed_error(pred[: len(true)], _rgb(true))
+    scale = max(1, 64 // past.shape[1])
+    rows = {"input": past, "truth": truth, "prediction": pred, "error": error}
+    strip = _strip({k: _enlarge(v, scale) for k, v in rows.items() if v is not None}, title)
+    png, gif = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".gif")
+    strip.save(png)
+    scale = max(1, 160 // past.shape[1])
+    frames = [
+        _panel([("input", past[i], scale)], f"{title}  frame {i + 1}", 3 if truth is not None else 1)
+        for i in range(len(past))
+    ]
+    for i in range(len(pred)):
+        panels = [("prediction", pred[i], scale)]
+        if truth is not None and error is not None and i < len(truth):
+            panels = [("truth", truth[i], scale), *panels, ("error", error[i], scale)]
+        frames.append(_panel(panels, f"{title}  frame {len(past) + i + 1}", 3 if truth is not None else 1))
+    frames[0].save(gif, save_all=True, append_images=frames[1:], duration=200, loop=0)
+    return [png, gif]
+
+
+def _rgb(frames: np.ndarray) -> np.ndarray:
+    """(t, c, h, w) in [0, 1] -> (t, h, w, 3) uint8."""
+    frames = np.clip(np.nan_to_num(frames), 0.0, 1.0).transpose(0, 2, 3, 1)
+    return np.repeat((frames * 255).round().astype(np.uint8), 3 // frames.shape[-1], axis=-1)
+
+
+def _signed_error(pred: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """White where equal, red where the prediction is too bright, blue where it is too dark."""
+    error = (pred.astype(np.int16) - true).mean(-1)
+    fade = 255 - np.abs(error)
+    red, blue = np.where(error < 0, fade, 255), np.where(error > 0, fade, 255)
+    return np.stack([red, fade, blue], axis=-1).astype(np.uint8)
+
+
+def _enlarge(frames: np.ndarray, scale: int) -> np.ndarray:
+    return frames.repeat(scale, axis=1).repeat(scale, axis=2)
+
+
+def _strip(rows: dict[str, np.ndarray], title: str) -> Image.Image:
+    height, width = next(iter(rows.values())).shape[1:3]
+    columns = max(map(len, rows.values()))
+    top = CAPTION if title else 0
+    size = (MARGIN + columns * (width + GAP), top + len(rows) * (height + GAP))
+    canvas = Image.new("RGB", size, PAPER)
+    pen = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(13)
+    pen.text((4, 2), title, INK, font)
+    for r, (name, frames) in enumerate(rows.items()):
+        y = top + r * (height + GAP)
+        pen.text((4, y + height // 2 - 8), name, INK, font)
+        for i, frame in enumerate(frames):
+            canvas.paste(Image.fromarray(frame), (MARGIN + i * (width + GAP), y))
+    return canvas
+
+
+def _panel(panels: list[tuple[str, np.ndarray, int]], caption: str, slots: int) -> Image.Image:
+    """One GIF frame: panels side by side, each with its name, in a canvas wide enough for ``slots`` panels."""
+    images = [_enlarge(frame[None], scale)[0] for _, frame, scale in panels]
+    height, width = images[0].shape[:2]
+    canvas = Image.new("RGB", (slots * (width + GAP) - GAP, height + 2 * CAPTION), PAPER)
+    pen = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(13)
+    pen.text((4, 1), caption.strip(), INK, font)
+    for i, ((name, _, _), image) in enumerate(zip(panels, images, strict=True)):
+        pen.text((i * (width + GAP) + 4, CAPTION + 1), name, INK, font)
+        canvas.paste(Image.fromarray(image), (i * (width + GAP), 2 * CAPTION))
+    return canvas

@@ -1,0 +1,435 @@
+"""The training loop: step, log, validate, checkpoint.  It knows tasks only by their contract.
+
+Read :func:`train` from top to bottom; everything else here serves it.  Two rules make runs exact:
+
+- All randomness of update ``i`` follows from (seed, i): the batch by the task's contract, the rest
+  (drop path) from torch's generator, which is seeded anew for every update.  A checkpoint therefore needs
+  no generator state, and a resumed run repeats the uninterrupted one to the bit on the CPU.
+- What is computed is in :class:`RunConfig`, whose digest names the run's folder; where and how fast is in
+  :class:`Runtime` and never changes a result beyond rounding.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from moga_st import checkpoint, dist, optim
+from moga_st.config import BadInput, Config, ModelConfig, data_root
+from moga_st.optim import OptimConfig
+from moga_st.tasks.task import Setting, Task, TaskConfig
+
+
+@dataclass(frozen=True)
+class RunConfig(Config):
+    """All that decides what a run computes.  A recipe is a function that returns one."""
+
+    name: str
+    """Name of the recipe."""
+    task: TaskConfig
+    """Data, loss and evaluation."""
+    model: ModelConfig
+    """The network."""
+    optim: OptimConfig
+    """Optimiser, schedule, clipping and weight average."""
+    steps: int
+    """Updates."""
+    batch_size: int = 16
+    """Examples an update, over all processes and accumulated parts."""
+    accumulate: int = 1
+    """Parts a batch is computed in, one after the other, to save memory; batch statistics are a part's."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: autocast, with float32 weights, gradients and optimiser."""
+    validate_every: int = 1000
+    """Updates between validations; the best validation picks the exported weights."""
+    seed: int = 0
+    """Seed of the weights, the training data and everything else."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how a run executes; none of it is part of the run's identity."""
+
+    device: str = "auto"
+    """auto (CUDA if there is one), cpu, cuda or cuda:N."""
+    data_root: Path | None = None
+    """Folder that holds the data; default MOGA_ST_DATA, then datasets/ of the checkout."""
+    runs: Path = Path("runs")
+    """Folder that holds the runs."""
+    compile: bool = False
+    """torch.compile the network."""
+    log_every: int = 20
+    """Updates between lines of metrics.jsonl."""
+    save_every: float = 60.0
+    """Seconds between checkpoints: what a kill can cost at most."""
+
+
+class RunFailed(RuntimeError):
+    """The run itself cannot go on; what it saved before is whole."""
+
+
+class Interrupted(Exception):
+    """SIGINT or SIGTERM came; the state has been saved and the same command goes on from it."""
+
+    def __init__(self, signum: int):
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.signum = signum
+
+
+def run_folder(config: RunConfig, runs: Path) -> Path:
+    """``runs``/recipe/digest of the resolved config: the same config gives the same folder."""
+    return runs / config.name / config.digest()
+
+
+def train(config: RunConfig, runtime: Runtime) -> Path:
+    """Train, or go on training, to ``config.steps``; returns the run's folder.
+
+    The folder holds run.json, metrics.jsonl, TensorBoard events, last.pt and best.safetensors.
+
+    Raises:
+        BadInput: a field is out of range, or the folder's checkpoint is of other data.
+        RunFailed: the loss is not finite, or the disk is full.
+        Interrupted: a signal came.
+    """
+    device = dist.setup(runtime.device)
+    check(config)
+    task = config.task.build(
+        Setting(device, data_root(runtime.data_root), config.seed, config.batch_size // config.accumulate)
+    )
+    torch.manual_seed(config.seed)
+    net = dist.synchronise_batch_norm(config.model.build().to(device), device)
+    if device.type == "cpu":  # oneDNN's kernels for this layout take half the time on depthwise convolutions
+        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = copy.deepcopy(net).requires_grad_(False) if config.optim.ema_decay else net
+    optimiser = optim.build(net, config.optim)
+
+    folder = run_folder(config, runtime.runs)
+    run = Run(folder, config, task, net)
+    state = run.resume(net, average, optimiser)
+    done = state["step"]
+    net.train()
+    called = dist.wrap(torch.compile(net) if runtime.compile else net, device)  # type: ignore[arg-type]
+    # on-device record of the first update whose loss was not finite, read only where we wait anyway
+    bad_step = torch.full((), -1, dtype=torch.int64, device=device)
+    loss_count = state["loss_count"]
+    loss_sum = torch.tensor(state["loss_sum"] if run.main else 0.0, device=device)
+    # one process sees its own signals at once; several must agree, which costs a message, so only sometimes
+    agree_every = 1 if dist.world() == 1 else runtime.log_every
+    clock, last_save = Clock(state["seconds"]), time.monotonic()
+
+    def save() -> None:
+        nonlocal last_save
+        raise_if_bad(bad_step, folder)
+        if not all(torch.isfinite(p).all() for p in net.parameters()):
+            raise RunFailed(failure("a weight became infinite or NaN", done, folder))
+        state.update(step=done, seconds=clock.seconds(), loss_count=loss_count)
+        state["loss_sum"] = dist.sum_over_ranks(loss_sum).item()
+        if run.main:
+            run.save(net, average, optimiser, state)
+        last_save = time.monotonic()
+
+    with run.open(done), catch_signals() as signals, progress_bar(config, done) as bar:
+        while done < config.steps:
+            lr, beta1 = optim.schedule(config.optim, done, config.steps)
+            for group in optimiser.param_groups:
+                group["lr"], group["betas"] = lr, (beta1, group["betas"][1])
+            for part in range(config.accumulate):
+                index = done * config.accumulate + part
+                torch.manual_seed(seed_of(config.seed, index))
+                last_part = part == config.accumulate - 1
+                hold = (
+                    nullcontext()
+                    if last_part or not isinstance(called, nn.parallel.DistributedDataParallel)
+                    else called.no_sync()
+                )
+                with hold:
+                    with autocast(config.precision, device):
+                        loss = task.loss(called, task.batch(index))
+                    (loss / config.accumulate).backward()
+                loss = loss.detach()
+                bad_step = torch.where((bad_step < 0) & ~torch.isfinite(loss), done, bad_step)
+                loss_sum += loss
+                loss_count += 1
+            if config.optim.clip_norm:
+                nn.utils.clip_grad_norm_(net.parameters(), config.optim.clip_norm)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+            if average is not net:
+                optim.update_average(average, net, config.optim.ema_decay, done)
+            done += 1
+            bar.update(config.batch_size)
+
+            if done % runtime.log_every == 0 or done == config.steps:
+                raise_if_bad(bad_step, folder)
+                mean = dist.sum_over_ranks(loss_sum).item() / (loss_count * dist.world())
+                loss_sum, loss_count = torch.zeros((), device=device), 0
+                bar.set_postfix(loss=f"{mean:.3g}")
+                run.log(done, {"loss": mean, "lr": lr}, clock.seconds())
+            if done % config.validate_every == 0 or done == config.steps:
+                raise_if_bad(bad_step, folder)
+                scores = task.evaluate(average)
+                score = scores[task.monitor]
+                run.log(done, {f"val/{k}": v for k, v in scores.items() if "/" not in k}, clock.seconds())
+                if run.main:
+                    bar.write(f"step {done}: validation {task.monitor} {score:.4g}", file=sys.stderr)
+                if state["best"] is None or score < state["best"]:
+                    state.update(best=score, best_step=done)
+                    run.export(average, state)
+                save()
+            elif done % agree_every == 0:
+                due = time.monotonic() - last_save > runtime.save_every
+                if dist.max_over_ranks(float(due or bool(signals)), device):
+                    save()
+            if done % agree_every == 0:
+                signum = int(dist.max_over_ranks(float(signals[0] if signals else 0), device))
+                if signum:
+                    raise Interrupted(signum)
+    return folder
+
+
+def check(config: RunConfig) -> None:
+    """Raise BadInput for a field that is out of range."""
+    for name in ("steps", "batch_size", "accumulate", "validate_every"):
+        if getattr(config, name) < 1:
+            raise BadInput(f"{name}: expected at least 1, got {getattr(config, name)}")
+    if config.batch_size % config.accumulate:
+        raise BadInput(f"batch_size {config.batch_size} is not divisible by accumulate {config.accumulate}")
+    if (config.batch_size // config.accumulate) % dist.world():
+        raise BadInput(
+            f"batch_size / accumulate = {config.batch_size // config.accumulate} is not divisible by "
+            f"{dist.world()} processes"
+        )
+
+
+def seed_of(seed: int, index: int) -> int:
+    """A generator seed for part ``index`` of the run: distinct for all (seed, index) in use."""
+    return (seed << 40) + index + 1
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def raise_if_bad(bad_step: torch.Tensor, folder: Path) -> None:
+    """Raise RunFailed on every rank if the loss of any update so far, on any rank, was not finite."""
+    step = int(dist.max_over_ranks(bad_step.item(), bad_step.device))
+    if step >= 0:
+        raise RunFailed(failure("the loss is not finite", step + 1, folder))
+
+
+def failure(what: str, step: int, folder: Path) -> str:
+    last = folder / "last.pt"
+    kept = f"{last} keeps the last good state" if last.exists() else "nothing had been saved yet"
+    return (
+        f"update {step}: {what}; {kept}. Lower the learning rate (--optim.lr), clip gradients "
+        "(--optim.clip-norm 1) or train in float32 (--precision float32)"
+    )
+
+
+class Clock:
+    """Seconds of training over all sessions of a run."""
+
+    def __init__(self, before: float):
+        self.before, self.start = before, time.monotonic()
+
+    def seconds(self) -> float:
+        return self.before + time.monotonic() - self.start
+
+
+class Run:
+    """The folder of one run; only rank 0 writes."""
+
+    def __init__(self, folder: Path, config: RunConfig, task: Task, net: nn.Module):
+        self.folder, self.config, self.task = folder, config, task
+        self.parameters = sum(p.numel() for p in net.parameters())
+        self.main = dist.rank() == 0
+
+    def resume(self, net: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+        """Load last.pt if there is one; returns the run's counters."""
+        state: dict[str, Any] = {"step": 0, "seconds": 0.0, "best": None, "best_step": None}
+        state |= {"loss_sum": 0.0, "loss_count": 0}  # since the last line of the log
+        state["data"] = self.task.data_fingerprint
+        path = self.folder / "last.pt"
+        if not path.exists():
+            return state
+        saved = checkpoint.load(path, next(net.parameters()).device)
+        if saved["state"]["data"] != state["data"]:
+            raise BadInput(
+                f"{self.folder} was trained on other data ({saved['state']['data']}) than what is found now "
+                f"({state['data']}: {self.task.facts.get('digits', '')}); give the same --data-root, or another --runs"
+            )
+        checkpoint.load_exactly(net, saved["net"], path)
+        if average is not net:
+            checkpoint.load_exactly(average, saved["average"], path)
+        optimiser.load_state_dict(saved["optimiser"])
+        return saved["state"]
+
+    def save(self, net: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+        content = {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "state": state}
+        if average is not net:
+            content["average"] = average.state_dict()
+        with full_disk(self.folder):
+            checkpoint.save(self.folder / "last.pt", content)
+            # the record of what is in last.pt must not lag behind it
+            self._write_run_json(state)
+
+    def export(self, net: nn.Module, state: dict[str, Any]) -> None:
+        if self.main:
+            about = {"run": self.config.to_dict(), **state, "facts": self.task.facts, "made_by": provenance()}
+            with full_disk(self.folder):
+                checkpoint.export_weights(self.folder / "best.safetensors", net, self.config.model, about)
+
+    @contextmanager
+    def open(self, step: int) -> Iterator[None]:
+        """Open the logs, without the lines that a killed session wrote after its last checkpoint."""
+        if not self.main:
+            yield
+            return
+        with full_disk(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path = self.folder / "metrics.jsonl"
+            kept = [line for line in read_jsonl(path) if line["step"] <= step]
+            text = "".join(json.dumps(line) + "\n" for line in kept)
+            checkpoint.write_atomically(path, lambda part: part.write_text(text))
+            self.sessions = [*self._sessions(), {"argv": sys.argv, "from_step": step, **provenance()}]
+            if step == 0:
+                self._write_run_json({"step": 0})
+        with (
+            path.open("a") as self.jsonl,
+            SummaryWriter(self.folder / "tensorboard", purge_step=step + 1) as self.board,
+        ):
+            yield
+
+    def log(self, step: int, values: dict[str, float], seconds: float) -> None:
+        if self.main:
+            with full_disk(self.folder):
+                finite = {k: v if math.isfinite(v) else None for k, v in values.items()}
+                self.jsonl.write(json.dumps({"step": step, "seconds": round(seconds, 3), **finite}) + "\n")
+                self.jsonl.flush()
+                for name, value in values.items():
+                    self.board.add_scalar(name, value, step)
+
+    def _sessions(self) -> list[dict[str, Any]]:
+        path = self.folder / "run.json"
+        return json.loads(path.read_text())["sessions"] if path.exists() else []
+
+    def _write_run_json(self, state: dict[str, Any]) -> None:
+        content = {
+            "config": self.config.to_dict(),
+            "facts": self.task.facts,
+            "parameters": self.parameters,
+            "state": state,
+            "sessions": self.sessions,
+        }
+        text = json.dumps(content, indent=2)
+        checkpoint.write_atomically(self.folder / "run.json", lambda part: part.write_text(text))
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a JSONL file; a last line cut short by a kill or a full disk is left out."""
+    lines = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+@contextmanager
+def full_disk(folder: Path) -> Iterator[None]:
+    """Turn a failed write into RunFailed."""
+    try:
+        yield
+    except OSError as error:
+        raise RunFailed(
+            f"{folder} cannot be written: {error}. What was saved before is whole; free some space and repeat the command"
+        ) from error
+
+
+@contextmanager
+def catch_signals() -> Iterator[list[int]]:
+    """A list that SIGINT and SIGTERM are put into; a second one of them acts as it would without us."""
+    caught: list[int] = []
+
+    def handle(signum: int, _: Any) -> None:
+        caught.append(signum)
+        signal.signal(signum, before[signum])
+
+    before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def progress_bar(config: RunConfig, done: int) -> tqdm:
+    size = config.batch_size
+    return tqdm(
+        total=config.steps * size,
+        initial=done * size,
+        desc=config.name,
+        unit="sample",
+        disable=dist.rank() > 0,
+        mininterval=0.5 if sys.stderr.isatty() else 10.0,
+        dynamic_ncols=True,
+    )
+
+
+def provenance() -> dict[str, Any]:
+    """When, with what and on what: the part of a record that no config holds."""
+    cuda = torch.cuda.is_available()
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "git": git_state(),
+        "versions": {p: version(p) for p in ("moga_st", "torch", "numpy")} | {"python": platform.python_version()},
+        "hardware": {
+            "cpu": cpu_name(),
+            "threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if cuda else None,
+            "processes": dist.world(),
+        },
+    }
+
+
+def git_state() -> dict[str, str] | None:
+    """Commit and uncommitted changes of the checkout this package runs from; None for an installed one."""
+    here = Path(__file__).parents[1]
+    if not (here / ".git").exists():
+        return None
+    try:
+        commit, diff = (
+            subprocess.run(["git", "-C", here, *args], capture_output=True, text=True, check=True).stdout.strip()
+            for args in (("rev-parse", "HEAD"), ("diff", "HEAD"))
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"commit": commit, "diff": diff}
+
+
+def cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{name}, {os.cpu_count()} cores"

@@ -1,0 +1,139 @@
+"""The MogaNet core (arXiv 2211.03295): one block, shared by every model in this package.
+
+Shape legend: ``b`` batch, ``c`` channels, ``h w`` grid.  The grid is an image, a feature map of a clip
+whose frames are folded into channels, or time x joints; the block never needs to know which.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from moga_st import dist
+
+LAYER_SCALE_INIT = 1e-5
+SIGMA_INIT = 1e-5
+
+
+class MultiOrderDepthwise(nn.Module):
+    """Multi-order depthwise convolution, (b, c, h, w) -> (b, c, h, w); section 4.2 of the paper.
+
+    A 5x5 kernel sees every channel; then the channels split 1 : 3 : 4 into orders: untouched, 5x5 with
+    dilation 2, and 7x7 with dilation 3.  A 1x1 convolution mixes the three.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        middle, high = 3 * channels // 8, channels // 2
+        self.split = [channels - middle - high, middle, high]
+        self.dw_low = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
+        self.dw_middle = nn.Conv2d(middle, middle, 5, padding=4, dilation=2, groups=middle)
+        self.dw_high = nn.Conv2d(high, high, 7, padding=9, dilation=3, groups=high)
+        self.mix = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        low, middle, high = self.dw_low(x).split(self.split, dim=1)
+        return self.mix(torch.cat([low, self.dw_middle(middle), self.dw_high(high)], dim=1))
+
+
+class MultiOrderGatedAggregation(nn.Module):
+    """Spatial aggregation, (b, c, h, w) -> (b, c, h, w); equations 4 to 6 of the paper.
+
+    ``double_silu`` applies SiLU twice to the gate and the value.  That is what the published
+    ``attn_force_fp32`` switch does beside its change of precision; the published classifier weights of
+    the OpenMixup family were trained with it.
+    """
+
+    def __init__(self, channels: int, double_silu: bool = False):
+        super().__init__()
+        self.double_silu = double_silu
+        self.proj_in = nn.Conv2d(channels, channels, 1)
+        self.sigma = nn.Parameter(torch.full((1, channels, 1, 1), SIGMA_INIT))
+        self.gate = nn.Conv2d(channels, channels, 1)
+        self.value = MultiOrderDepthwise(channels)
+        self.proj_out = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x  # the inner shortcut carries this module's own (normalised) input
+        x = self.proj_in(x)
+        x = F.silu(x + self.sigma * (x - x.mean((2, 3), keepdim=True)))
+        gate, value = F.silu(self.gate(x)), F.silu(self.value(x))
+        if self.double_silu:
+            gate, value = F.silu(gate), F.silu(value)
+        return self.proj_out(gate * value) + shortcut
+
+
+class ChannelAggregationFFN(nn.Module):
+    """Channel aggregation, (b, c, h, w) -> (b, c, h, w); equations 7 and 8 of the paper."""
+
+    def __init__(self, channels: int, ratio: float):
+        super().__init__()
+        hidden = int(channels * ratio)
+        self.expand = nn.Conv2d(channels, hidden, 1)
+        self.dw = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        self.decompose = nn.Conv2d(hidden, 1, 1)
+        self.sigma = nn.Parameter(torch.full((1, hidden, 1, 1), SIGMA_INIT))
+        self.reduce = nn.Conv2d(hidden, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.gelu(self.dw(self.expand(x)))
+        x = x + self.sigma * (x - F.gelu(self.decompose(x)))
+        return self.reduce(x)
+
+
+class DropPath(nn.Module):
+    """Drops a residual branch for a whole example with probability ``rate`` while training."""
+
+    def __init__(self, rate: float):
+        super().__init__()
+        if not 0.0 <= rate < 1.0:
+            raise ValueError(f"drop path rate: expected a value in [0, 1), got {rate}")
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.rate == 0.0 or not self.training:
+            return x
+        keep = 1.0 - self.rate
+        mask = (dist.rand_over_global_batch(x.shape[0], x.device) < keep).to(x.dtype) / keep
+        return x * mask.view(-1, *[1] * (x.ndim - 1))
+
+
+class MogaBlock(nn.Module):
+    """``x + s1 A(BN(x))``, then ``x + s2 F(BN(x))``: (b, c, h, w) -> (b, c, h, w).
+
+    Args:
+        channels: must be divisible by 8, because the multi-order split is 1 : 3 : 4.
+        ffn_ratio: hidden width of the channel-aggregation FFN over ``channels``.
+        drop_path: probability of dropping each of the two branches of an example.
+        double_silu: see :class:`MultiOrderGatedAggregation`.
+
+    Raises:
+        ValueError: ``channels`` is not a positive multiple of 8.
+    """
+
+    def __init__(self, channels: int, ffn_ratio: float = 8.0, drop_path: float = 0.0, double_silu: bool = False):
+        super().__init__()
+        if channels <= 0 or channels % 8:
+            raise ValueError(f"a Moga block needs a positive multiple of 8 channels, got {channels}")
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.spatial = MultiOrderGatedAggregation(channels, double_silu)
+        self.scale1 = nn.Parameter(torch.full((1, channels, 1, 1), LAYER_SCALE_INIT))
+        self.norm2 = nn.BatchNorm2d(channels)
+        self.channel = ChannelAggregationFFN(channels, ffn_ratio)
+        self.scale2 = nn.Parameter(torch.full((1, channels, 1, 1), LAYER_SCALE_INIT))
+        self.drop_path = DropPath(drop_path)
+        self.apply(init_conv)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(self.scale1 * self.spatial(self.norm1(x)))
+        return x + self.drop_path(self.scale2 * self.channel(self.norm2(x)))
+
+
+def init_conv(module: nn.Module) -> None:
+    """Normal(0, sqrt(2 / fan_out)) with the fan-out counted per group; biases start at zero."""
+    if isinstance(module, nn.Conv2d):
+        fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
+        nn.init.normal_(module.weight, 0.0, (2.0 / fan_out) ** 0.5)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,118 @@
+"""MogaNet, the hierarchical classifier and backbone (arXiv 2211.03295, table A1).
+
+Shape legend: ``b`` batch, ``c`` channels, ``h w`` image size; stage k of 1 to 4 runs at h/2^(k+1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from moga_st.config import BadInput, ModelConfig
+from moga_st.models.moga import MogaBlock, init_conv
+
+
+@dataclass(frozen=True)
+class MogaNetConfig(ModelConfig):
+    """Defaults are MogaNet-XT; :data:`SIZES` has all six."""
+
+    widths: tuple[int, int, int, int] = (32, 64, 96, 192)
+    """Channels of the four stages."""
+    depths: tuple[int, int, int, int] = (3, 3, 10, 2)
+    """Moga blocks of the four stages."""
+    ffn_ratios: tuple[float, float, float, float] = (8.0, 8.0, 4.0, 4.0)
+    """Hidden width of the channel-aggregation FFN over the stage's channels."""
+    channels: int = 3
+    """Image channels."""
+    classes: int = 1000
+    """Classes of the linear head; 0 for a backbone without one."""
+    drop_path: float = 0.0
+    """Drop-path rate of the last block; it rises linearly from 0."""
+    double_silu: bool = False
+    """SiLU twice on gate and value, as the published OpenMixup weights need."""
+
+    example_shape: ClassVar[tuple[int, ...]] = (3, 224, 224)
+
+    def build(self) -> MogaNet:
+        return MogaNet(self)
+
+
+SIZES = {
+    "xt": MogaNetConfig(),
+    "t": MogaNetConfig((32, 64, 128, 256), (3, 3, 12, 2)),
+    "s": MogaNetConfig((64, 128, 320, 512), (2, 3, 12, 2)),
+    "b": MogaNetConfig((64, 160, 320, 512), (4, 6, 22, 3)),
+    "l": MogaNetConfig((64, 160, 320, 640), (4, 6, 44, 4)),
+    "xl": MogaNetConfig((96, 192, 480, 960), (6, 6, 44, 4)),
+}
+
+
+class Stage(nn.Module):
+    """Embedding (halves or quarters the map), Moga blocks, BatchNorm."""
+
+    def __init__(self, embed: nn.Module, blocks: list[MogaBlock], width: int):
+        super().__init__()
+        self.embed = embed
+        self.blocks = nn.Sequential(*blocks)
+        self.norm = nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.blocks(self.embed(x)))
+
+
+def stem(c_in: int, c_out: int) -> nn.Sequential:
+    """Two strided 3x3 convolutions with BatchNorm and GELU between them: h -> h/4."""
+    half = c_out // 2
+    return nn.Sequential(
+        nn.Conv2d(c_in, half, 3, 2, 1),
+        nn.BatchNorm2d(half),
+        nn.GELU(),
+        nn.Conv2d(half, c_out, 3, 2, 1),
+        nn.BatchNorm2d(c_out),
+    )
+
+
+def downsample(c_in: int, c_out: int) -> nn.Sequential:
+    """One strided 3x3 convolution with BatchNorm: h -> h/2."""
+    return nn.Sequential(nn.Conv2d(c_in, c_out, 3, 2, 1), nn.BatchNorm2d(c_out))
+
+
+class MogaNet(nn.Module):
+    """Image classifier (b, c, h, w) -> (b, classes), or pyramid of features with :meth:`features`.
+
+    Raises:
+        BadInput: the input's channels do not fit the config.
+    """
+
+    def __init__(self, config: MogaNetConfig):
+        super().__init__()
+        self.config = config
+        total = sum(config.depths)
+        rates = iter([config.drop_path * i / max(1, total - 1) for i in range(total)])
+        self.stages = nn.ModuleList()
+        c_in = config.channels
+        for width, depth, ratio in zip(config.widths, config.depths, config.ffn_ratios, strict=True):
+            embed = (downsample if self.stages else stem)(c_in, width)
+            blocks = [MogaBlock(width, ratio, next(rates), config.double_silu) for _ in range(depth)]
+            self.stages.append(Stage(embed, blocks, width))
+            c_in = width
+        self.head = nn.Linear(c_in, config.classes) if config.classes else nn.Identity()
+        self.stages.apply(init_conv)
+        if isinstance(self.head, nn.Linear):
+            nn.init.trunc_normal_(self.head.weight, std=0.02)
+            nn.init.zeros_(self.head.bias)
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """The four stages' outputs, (b, widths[k], h / 2^(k+2), w / 2^(k+2)) for k = 0 to 3."""
+        if image.ndim != 4 or image.shape[1] != self.config.channels:
+            raise BadInput(f"MogaNet input: expected (b, {self.config.channels}, h, w), got {tuple(image.shape)}")
+        out, x = [], image
+        for stage in self.stages:
+            x = stage(x)
+            out.append(x)
+        return out
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.head(self.features(image)[-1].mean((2, 3)))

@@ -1,0 +1,98 @@
+"""Optimiser, parameter groups, schedules as pure functions of the step, and the weight average."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from moga_st.config import BadInput, Config
+
+
+@dataclass(frozen=True)
+class OptimConfig(Config):
+    """Adam or AdamW and a schedule."""
+
+    algorithm: Literal["adam", "adamw"] = "adam"
+    """Update rule; weight decay is decoupled in adamw and refused in adam."""
+    lr: float = 1e-3
+    """Peak learning rate."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Moment decays. OneCycle overrides the first: it cycles against the learning rate (0.95, 0.85, 0.95)."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay of convolution and linear weights; biases, norms and scales have none."""
+    schedule: Literal["onecycle", "cosine", "constant"] = "onecycle"
+    """OneCycle (Smith, Topin 2019, torch's defaults with final_div_factor 1e4) or cosine to zero."""
+    warmup: float = 0.0
+    """Share of all steps with linear warm-up (cosine and constant)."""
+    clip_norm: float = 0.0
+    """Largest norm of the gradient of all parameters together; 0 for no clipping."""
+    ema_decay: float = 0.0
+    """Decay of the exponential moving average of the weights that is evaluated and exported; 0 for none."""
+
+
+def build(net: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
+    """The optimiser over ``net``'s parameters in two groups: with and without weight decay."""
+    if config.algorithm == "adam" and config.weight_decay:
+        raise BadInput("optim.weight_decay: Adam has none; use --optim.algorithm adamw")
+    decayed = {
+        id(m.weight) for m in net.modules() if isinstance(m, (nn.Linear, nn.Conv2d))
+    }  # everything else is a bias, a norm or a scale
+    groups = [
+        {"params": [p for p in net.parameters() if id(p) in decayed], "weight_decay": config.weight_decay},
+        {"params": [p for p in net.parameters() if id(p) not in decayed], "weight_decay": 0.0},
+    ]
+    kind = torch.optim.Adam if config.algorithm == "adam" else torch.optim.AdamW
+    fused = next(net.parameters()).is_cuda
+    return kind([g for g in groups if g["params"]], lr=config.lr, betas=config.betas, fused=fused)
+
+
+def schedule(config: OptimConfig, step: int, steps: int) -> tuple[float, float]:
+    """Learning rate and first moment decay of update ``step`` (from 0) of ``steps``."""
+    if config.schedule == "onecycle":
+        return _one_cycle(config.lr, step, steps)
+    warm = max(1, round(config.warmup * steps)) if config.warmup else 0
+    if step < warm:
+        return config.lr * (step + 1) / warm, config.betas[0]
+    if config.schedule == "constant":
+        return config.lr, config.betas[0]
+    progress = (step - warm) / max(1, steps - warm)
+    return config.lr * _cosine(1.0, 0.0, progress), config.betas[0]
+
+
+def _one_cycle(lr: float, step: int, steps: int) -> tuple[float, float]:
+    """torch.optim.lr_scheduler.OneCycleLR in closed form: up over 30 % of the steps, then down."""
+    start, end = lr / 25.0, lr / 25.0 / 1e4
+    turn, last = 0.3 * steps - 1, steps - 1.0
+    if step <= turn:
+        progress = step / turn if turn > 0 else 1.0
+        return _cosine(start, lr, progress), _cosine(0.95, 0.85, progress)
+    progress = (step - turn) / (last - turn) if last > turn else 1.0
+    return _cosine(lr, end, progress), _cosine(0.85, 0.95, progress)
+
+
+def _cosine(start: float, end: float, progress: float) -> float:
+    return end + (start - end) / 2.0 * (1.0 + math.cos(math.pi * progress))
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, net: nn.Module, decay: float, step: int) -> None:
+    """``average`` <- decay ``average`` + (1 - decay) ``net`` after update ``step`` (from 0).
+
+    The decay starts low, min(decay, (1 + step) / (10 + step)), so that the random start is forgotten.
+    Running statistics are averaged like weights; counters are copied.
+    """
+    rate = 1.0 - min(decay, (1 + step) / (10 + step))
+    mine, theirs = _tensors(average), _tensors(net)
+    floats = [(a, b) for a, b in zip(mine, theirs, strict=True) if a.is_floating_point()]
+    torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], rate)
+    for a, b in zip(mine, theirs, strict=True):
+        if not a.is_floating_point():
+            a.copy_(b)
+
+
+def _tensors(net: nn.Module) -> list[Tensor]:
+    return [*net.parameters(), *net.buffers()]

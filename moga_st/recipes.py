@@ -1,0 +1,64 @@
+"""Finds recipes: the Python files of ``experiments/``, or one of the user's own.
+
+A recipe is a file with a docstring (source, command, expected time and score) and a function ``config()``
+that returns a :class:`moga_st.engine.RunConfig`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moga_st.config import BadInput, nearest
+
+if TYPE_CHECKING:
+    from moga_st.engine import RunConfig
+
+# in a checkout experiments/ stands beside the package; an installed package carries it inside
+FOLDERS = (Path(__file__).parents[1] / "experiments", Path(__file__).parent / "experiments")
+
+
+def names() -> list[str]:
+    """The recipes that can be named on the command line."""
+    return sorted(p.stem for folder in FOLDERS for p in folder.glob("[a-z]*.py"))
+
+
+def path(name: str) -> Path:
+    """The file of a recipe, by its name or by its own path.
+
+    Raises:
+        BadInput: there is no such recipe.
+    """
+    if name.endswith(".py"):
+        candidates = [Path(name)]
+    else:
+        candidates = [folder / f"{name}.py" for folder in FOLDERS]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise BadInput(
+        f"unknown recipe {name!r}{nearest(name, names())}; there are {', '.join(names())}, or name a .py file"
+    )
+
+
+def load(name: str) -> RunConfig:
+    """The config of a recipe, by its name or by the path of its file.
+
+    Raises:
+        BadInput: there is no such recipe, or the file does not define ``config()``.
+    """
+    from moga_st.engine import RunConfig  # torch, which listing the names does not need
+
+    file = path(name)
+    spec = importlib.util.spec_from_file_location(f"recipe_{file.stem}", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses defined in a recipe are looked up there
+    spec.loader.exec_module(module)
+    config = module.config() if hasattr(module, "config") else None
+    if not isinstance(config, RunConfig):
+        raise BadInput(f"{file}: a recipe defines config() that returns a moga_st.engine.RunConfig")
+    return config

@@ -1,0 +1,25 @@
+"""Shared by the tests: the golden files and two threads, as on the smallest machine we promise for."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _threads():
+    torch.set_num_threads(2)
+
+
+@pytest.fixture
+def golden():
+    """Loader of a golden .npz by its name, as a dict of arrays."""
+
+    def load(name: str) -> dict[str, np.ndarray]:
+        with np.load(GOLDEN / f"{name}.npz") as file:
+            return dict(file)
+
+    return load

@@ -1,0 +1,132 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from moga_st.config import BadInput
+from moga_st.convert import convert, rename
+from moga_st.models.simvp import MogaTranslatorConfig, SimVP, SimVPConfig
+from tests.conftest import GOLDEN
+
+TINY = SimVPConfig(frames_in=4, frames_out=4, width=4, layers=2, translator=MogaTranslatorConfig(width=16, depth=2))
+
+
+@pytest.fixture
+def published(golden, tmp_path):
+    """The golden file and the checkpoint in it, converted, without drop path as the golden outputs are."""
+    data = golden("openstl_simvp_moga_tiny")
+    path = tmp_path / "simvp.pth"
+    torch.save({k[3:]: torch.from_numpy(v) for k, v in data.items() if k.startswith("sd/")}, path)
+    net, config = convert(path, "openstl")
+    assert isinstance(net, SimVP)
+    assert isinstance(config, SimVPConfig)
+    for block in net.translator.blocks:
+        block.block.drop_path.rate = 0.0
+    return data, net, config
+
+
+def test_config_follows_from_the_checkpoint(published):
+    data, _, config = published
+    given = json.loads(str(data["config"]))
+    assert [config.frames_in, config.channels] == given["in_shape"][:2]
+    assert (config.width, config.layers) == (given["hid_S"], given["N_S"])
+    assert (config.translator.width, config.translator.depth) == (given["hid_T"], given["N_T"])
+
+
+def test_evaluation_equals_the_published_implementation(published):
+    data, net, _ = published
+    with torch.no_grad():
+        y = net.eval()(torch.from_numpy(data["x"]))
+    np.testing.assert_allclose(y.numpy(), data["y_eval"], atol=1e-5)
+
+
+def test_training_and_gradients_equal_the_published_implementation(published):
+    data, net, _ = published
+    y = net.train()(torch.from_numpy(data["x"]))
+    np.testing.assert_allclose(y.detach().numpy(), data["y_train"], atol=1e-5)
+    loss = (y - 0.5).square().mean()
+    assert abs(loss.item() - data["loss"]) < 1e-5
+    loss.backward()
+    expected = rename({k[5:]: torch.from_numpy(v) for k, v in data.items() if k.startswith("grad/")}, "openstl")
+    own = {k: p.grad for k, p in net.named_parameters()}
+    assert own.keys() == expected.keys()
+    for name, grad in expected.items():
+        torch.testing.assert_close(own[name], grad, atol=1e-5, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_full_model_has_the_published_keys_shapes_and_size():
+    published = json.loads((GOLDEN / "openstl_simvp_moga_mmnist_keys.json").read_text())
+    with torch.device("meta"):
+        net = SimVPConfig().build()
+        renamed = rename({k: torch.empty(s) for k, s in published.items()}, "openstl")
+    assert {k: v.shape for k, v in net.state_dict().items()} == {k: v.shape for k, v in renamed.items()}
+    assert sum(p.numel() for p in net.parameters()) == 46_777_065
+
+
+def test_fewer_frames_are_truncated_and_more_are_rolled_out():
+    torch.manual_seed(0)
+    net = TINY.build().eval()
+    x = torch.rand(2, 4, 1, 8, 8)
+    with torch.no_grad():
+        one = net(x)
+        two = net(one)
+        torch.testing.assert_close(net(x, 3), one[:, :3])
+        torch.testing.assert_close(net(x, 7), torch.cat([one, two[:, :3]], 1))
+    assert net(x, 1).shape == (2, 1, 1, 8, 8)
+
+
+def test_patch_folding_is_a_pure_change_of_layout():
+    """With patch 2 the encoder must see exactly the 2x2 pixels of its place, and write them back there."""
+    config = SimVPConfig(frames_in=2, frames_out=2, width=4, layers=2, patch=2, translator=MogaTranslatorConfig(8, 2))
+    net = config.build().eval()
+    x = torch.rand(3, 2, 1, 16, 16)
+    folded = net.encoder.fold(x[:, 0])
+    torch.testing.assert_close(folded[:, :, 3, 5], x[:, 0, 0, 6:8, 10:12].flatten(1))
+    torch.testing.assert_close(net.decoder.unfold(folded), x[:, 0])
+    assert net(x).shape == x.shape
+
+
+def test_frames_keep_their_order_in_the_channels():
+    """The decoder's skip is a frame's own first layer: with a translator of zeros, frame i depends on frame i alone."""
+    torch.manual_seed(0)
+    net = TINY.build().eval()
+    for p in net.translator.parameters():
+        torch.nn.init.zeros_(p)
+    x = torch.rand(1, 4, 1, 8, 8)
+    changed = x.clone()
+    changed[:, 2] += 0.5
+    with torch.no_grad():
+        difference = (net(changed) - net(x)).abs().amax((0, 2, 3, 4))
+    assert difference[2] > 1e-4
+    assert difference[[0, 1, 3]].max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("config", "shape", "message"),
+    [
+        (TINY, (1, 4, 1, 9, 8), "9x8 frames cannot be reduced 2 times"),
+        (TINY, (1, 3, 1, 8, 8), r"expected shape \(b, 4, 1, h, w\), got \(1, 3, 1, 8, 8\)"),
+        (TINY, (1, 4, 3, 8, 8), "expected shape"),
+        (TINY, (4, 1, 8, 8), "expected shape"),
+    ],
+)
+def test_wrong_input_is_named(config, shape, message):
+    with pytest.raises(BadInput, match=message):
+        config.build()(torch.rand(shape))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"frames_in": 3, "width": 4}, "3 x 4 = 12 is not divisible by 8"),
+        ({"frames_in": 0}, "frames_in: expected at least 1"),
+        ({"kernel": 4}, "kernel: expected an odd size, got 4"),
+        ({"width": 5}, "width: expected an even number"),
+        ({"translator": MogaTranslatorConfig(width=20)}, "width: expected a positive multiple of 8 channels, got 20"),
+        ({"translator": MogaTranslatorConfig(depth=1)}, "depth: expected at least 2 blocks"),
+    ],
+)
+def test_wrong_config_is_named(changes, message):
+    with pytest.raises(BadInput, match=message):
+        SimVPConfig(**changes).build()
