@@ -32,7 +32,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         write(part)
         with part.open("rb+") as file:
             os.fsync(file.fileno())
-        os.replace(part, path)
+        part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise

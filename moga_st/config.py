@@ -63,7 +63,8 @@ class Config:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; :meth:`from_dict` is its inverse."""
-        fields = {f.name: _encode(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        hints = typing.get_type_hints(type(self))
+        fields = {f.name: _encode(getattr(self, f.name), hints[f.name]) for f in dataclasses.fields(self)}
         return {"kind": f"{type(self).__module__}:{type(self).__qualname__}", **fields}
 
     @classmethod
@@ -100,13 +101,17 @@ class ModelConfig(Config):
         raise NotImplementedError
 
 
-def _encode(value: Any) -> Any:
+def _encode(value: Any, hint: Any) -> Any:
     if isinstance(value, Config):
         return value.to_dict()
     if isinstance(value, (tuple, list)):
-        return [_encode(v) for v in value]
+        of = typing.get_args(hint) or (Any,)
+        # tuple[X, ...] repeats its first, tuple[X, Y] has one for each
+        return [_encode(v, of[i] if Ellipsis not in of and i < len(of) else of[0]) for i, v in enumerate(value)]
     if isinstance(value, Path):
         return str(value)
+    if hint is float and isinstance(value, int):
+        return float(value)  # 4 and 4.0 are one config and must have one digest
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise TypeError(f"a config field cannot hold {type(value).__name__}")
@@ -115,14 +120,10 @@ def _encode(value: Any) -> Any:
 def _decode(value: Any, hint: Any) -> Any:
     if isinstance(value, dict):
         return Config.from_dict(value)
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if isinstance(value, list):
         return tuple(_decode(v, None) for v in value)
-    if isinstance(value, str) and Path in options:
-        return Path(value)
-    if isinstance(value, int) and not isinstance(value, bool) and float in options and int not in options:
-        return float(value)
-    return value
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return Path(value) if isinstance(value, str) and Path in options else value
 
 
 def _find_class(kind: str) -> type[Config]:

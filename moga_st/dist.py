@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 import torch.distributed as td
-import torch.distributed.nn.functional as tdf
 from torch import Tensor, nn
 
 from moga_st.config import BadInput
@@ -91,6 +90,18 @@ def rand_over_global_batch(local: int, device: torch.device) -> Tensor:
     return draws[rank() * local : (rank() + 1) * local]
 
 
+class _DifferentiableSum(torch.autograd.Function):
+    """The sum over ranks; every rank's loss depends on it, so its gradient is summed over ranks as well."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ARG004 (torch's signature)
+        return sum_over_ranks(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]  # noqa: ARG004
+        return sum_over_ranks(gradient.contiguous())
+
+
 class GlobalBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm2d whose training statistics are those of the global batch.
 
@@ -104,9 +115,11 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         channels = input.shape[1]
         count = input.numel() // channels * world()
         # two reductions, mean before variance: E[x^2] - E[x]^2 would cancel in float32
-        mean = tdf.all_reduce(input.sum((0, 2, 3))) / count
-        var = tdf.all_reduce((input - mean.view(1, -1, 1, 1)).square().sum((0, 2, 3))) / count
-        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        mean = _DifferentiableSum.apply(input.sum((0, 2, 3))) / count
+        var = _DifferentiableSum.apply((input - mean.view(1, -1, 1, 1)).square().sum((0, 2, 3))) / count
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.momentum is not None
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(var * (count / (count - 1)), self.momentum)

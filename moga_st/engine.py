@@ -23,16 +23,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from moga_st import checkpoint, dist, optim
+from moga_st import __version__, checkpoint, dist, optim
 from moga_st.config import BadInput, Config, ModelConfig, data_root
 from moga_st.optim import OptimConfig
 from moga_st.tasks.task import Setting, Task, TaskConfig
@@ -361,7 +361,8 @@ def full_disk(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunFailed(
-            f"{folder} cannot be written: {error}. What was saved before is whole; free some space and repeat the command"
+            f"{folder} cannot be written: {error}. What was saved before is whole; free some space and repeat "
+            "the command"
         ) from error
 
 
@@ -401,7 +402,12 @@ def provenance() -> dict[str, Any]:
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "git": git_state(),
-        "versions": {p: version(p) for p in ("moga_st", "torch", "numpy")} | {"python": platform.python_version()},
+        "versions": {
+            "moga_st": __version__,
+            "torch": torch.__version__,  # with the build, which the installed metadata leaves out
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
         "hardware": {
             "cpu": cpu_name(),
             "threads": torch.get_num_threads(),

@@ -31,10 +31,7 @@ def path(name: str) -> Path:
     Raises:
         BadInput: there is no such recipe.
     """
-    if name.endswith(".py"):
-        candidates = [Path(name)]
-    else:
-        candidates = [folder / f"{name}.py" for folder in FOLDERS]
+    candidates = [Path(name)] if name.endswith(".py") else [folder / f"{name}.py" for folder in FOLDERS]
     for candidate in candidates:
         if candidate.is_file():
             return candidate

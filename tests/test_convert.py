@@ -35,9 +35,9 @@ def test_command_line_conversion_gives_a_model_that_predicts_as_published(publis
         (lambda s: {k: v for k, v in s.items() if k != "dec.readout.bias"}, "missing decoder.readout.bias"),
         (lambda s: {**s, "hid.enc.1.block.attn.sigma": torch.ones(1, 8, 1, 1)}, r"sigma is \(1, 8, 1, 1\), expected"),
         (lambda s: {k: v for k, v in s.items() if not k.startswith("hid")}, "no SimVP with a MogaNet translator"),
-        (lambda s: {"a": torch.ones(1)}, "not of this model or not in this dialect"),
+        (lambda _: {"a": torch.ones(1)}, "not of this model or not in this dialect"),
         (lambda s: {k if i else "model." + k: v for i, (k, v) in enumerate(s.items())}, "keys outside 'model.'"),
-        (lambda s: {"state_dict": 3}, "holds no state dict"),
+        (lambda _: {"state_dict": 3}, "holds no state dict"),
     ],
 )
 def test_what_is_not_accounted_for_is_an_error(published, tmp_path, spoil, message):

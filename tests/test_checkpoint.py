@@ -1,0 +1,116 @@
+import resource
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from moga_st import checkpoint, load_model
+from moga_st.config import BadInput
+from moga_st.models.simvp import MogaTranslatorConfig, SimVPConfig
+
+TINY = SimVPConfig(frames_in=4, width=4, layers=2, translator=MogaTranslatorConfig(width=16, depth=2))
+
+
+def limited(limit: int):
+    """Files may not grow past ``limit`` bytes: writing on fails as it does on a full disk."""
+
+    class Limit:
+        def __enter__(self):
+            self.before = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, self.before[1]))
+
+        def __exit__(self, *_):
+            resource.setrlimit(resource.RLIMIT_FSIZE, self.before)
+
+    return Limit()
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, {"x": torch.ones(10)})
+    with limited(100_000), pytest.raises(OSError, match=r"last\.pt|File too large"):
+        checkpoint.save(path, {"x": torch.zeros(1_000_000)})
+    torch.testing.assert_close(checkpoint.load(path)["x"], torch.ones(10))
+    assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_a_crash_while_writing_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a"
+    path.write_text("old")
+
+    def write(part: Path) -> None:
+        part.write_text("ha")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.write_atomically(path, write)
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_training_state_survives_to_the_bit(tmp_path):
+    net = TINY.build()
+    optimiser = torch.optim.Adam(net.parameters())
+    net(torch.rand(1, 4, 1, 8, 8)).sum().backward()
+    optimiser.step()
+    state = {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "state": {"best": 0.1, "n": None}}
+    checkpoint.save(tmp_path / "s.pt", state)
+    loaded = checkpoint.load(tmp_path / "s.pt")
+    torch.testing.assert_close(loaded, state, rtol=0, atol=0)
+
+
+def test_exported_weights_bring_their_config_and_predictions(tmp_path):
+    torch.manual_seed(0)
+    net = TINY.build().eval()
+    x = torch.rand(2, 4, 1, 8, 8)
+    checkpoint.export_weights(tmp_path / "w.safetensors", net, TINY, {"step": 3})
+    weights = checkpoint.read_weights(tmp_path / "w.safetensors")
+    assert weights.model == TINY
+    assert weights.about == {"step": 3}
+    loaded = load_model(tmp_path / "w.safetensors")
+    assert not loaded.training
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(x), net(x), rtol=0, atol=0)
+
+
+def test_a_run_folder_stands_for_its_best_weights(tmp_path):
+    net = TINY.build()
+    for run in ("a", "b"):
+        (tmp_path / run).mkdir()
+    checkpoint.export_weights(tmp_path / "a" / "best.safetensors", net, TINY, {})
+    assert checkpoint.find_weights(tmp_path / "a") == tmp_path / "a" / "best.safetensors"
+    assert checkpoint.find_weights(tmp_path) == tmp_path / "a" / "best.safetensors"
+    checkpoint.export_weights(tmp_path / "b" / "best.safetensors", net, TINY, {})
+    with pytest.raises(BadInput, match="holds several runs"):
+        checkpoint.find_weights(tmp_path)
+    (tmp_path / "c").mkdir()
+    with pytest.raises(BadInput, match=r"no best\.safetensors"):
+        checkpoint.find_weights(tmp_path / "c")
+
+
+def test_wrong_files_are_named(tmp_path):
+    from safetensors.torch import save_file
+
+    junk = tmp_path / "junk.safetensors"
+    junk.write_bytes(b"junk" * 50)
+    with pytest.raises(BadInput, match=r"junk\.safetensors: not a safetensors file"):
+        checkpoint.read_weights(junk)
+    save_file({"a": torch.ones(1)}, tmp_path / "plain.safetensors")
+    with pytest.raises(BadInput, match="without a moga_st config"):
+        checkpoint.read_weights(tmp_path / "plain.safetensors")
+    with pytest.raises(BadInput, match="no such weights file"):
+        checkpoint.read_weights(tmp_path / "none.safetensors")
+    with pytest.raises(BadInput, match="no such checkpoint"):
+        checkpoint.load(tmp_path / "none.pt")
+    whole = tmp_path / "s.pt"
+    checkpoint.save(whole, {"x": torch.ones(1000)})
+    (tmp_path / "cut.pt").write_bytes(whole.read_bytes()[:2000])
+    with pytest.raises(BadInput, match=r"cut\.pt: not a readable checkpoint"):
+        checkpoint.load(tmp_path / "cut.pt")
+
+
+def test_every_kind_of_misfit_is_listed():
+    net = nn.Linear(2, 3)
+    with pytest.raises(BadInput, match=r"missing bias; unexpected extra; weight is \(1,\), expected \(3, 2\)"):
+        checkpoint.load_exactly(net, {"weight": torch.ones(1), "extra": torch.ones(1)}, "file")

@@ -1,0 +1,316 @@
+"""The engine's promises, kept by real processes: exact resume, kills, signals, ranks, full disks."""
+
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from moga_st import checkpoint, engine, load_model, recipes
+from moga_st.config import BadInput
+from moga_st.engine import RunConfig, RunFailed, Runtime, run_folder, seed_of, train
+from tests.test_checkpoint import limited
+
+ROOT = Path(__file__).parents[1]
+RECIPE = str(ROOT / "tests" / "tiny.py")
+TINY = recipes.load(RECIPE)
+
+
+@pytest.fixture
+def runtime(tmp_path):
+    return Runtime(device="cpu", data_root=tmp_path, runs=tmp_path / "runs", log_every=1, save_every=0.0)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """The run that was never stopped: its folder."""
+    root = tmp_path_factory.mktemp("straight")
+    return train(TINY, Runtime(device="cpu", data_root=root, runs=root / "runs", log_every=1))
+
+
+def command(folder: Path, *flags: str) -> list[str]:
+    common = ["train", RECIPE, "--device", "cpu", "--data-root", str(folder), "--runs", str(folder / "runs")]
+    return [sys.executable, "-m", "moga_st", *common, "--log-every", "1", *flags]
+
+
+def environment(threads: int) -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
+
+
+def assert_same_run(folder: Path, other: Path) -> None:
+    """Weights, average, optimiser and logged values agree to the bit."""
+    a, b = (checkpoint.load(f / "last.pt") for f in (folder, other))
+    counters = [x.pop("state") for x in (a, b)]
+    for counter in counters:
+        del counter["seconds"]
+    assert counters[0] == counters[1]
+    torch.testing.assert_close(a, b, rtol=0, atol=0)
+    weights = (checkpoint.read_weights(f / "best.safetensors") for f in (folder, other))
+    torch.testing.assert_close(*(w.tensors for w in weights), rtol=0, atol=0)
+    assert log(folder) == log(other)
+
+
+def log(folder: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+
+def test_a_run_leaves_its_record(straight):
+    config = TINY
+    record = json.loads((straight / "run.json").read_text())
+    assert straight.name == config.digest()
+    assert RunConfig.from_dict(record["config"]) == config
+    assert record["state"]["step"] == config.steps
+    assert record["facts"]["digits"].startswith("ellipses")
+    assert record["sessions"][0]["versions"]["torch"] == torch.__version__
+    assert [line["step"] for line in log(straight) if "loss" in line] == list(range(1, config.steps + 1))
+    assert [line["step"] for line in log(straight) if "val/mse" in line] == [6, 12]
+    assert list((straight / "tensorboard").glob("events*"))
+
+
+def test_training_lowers_the_loss_and_exports_the_best_average(straight):
+    config = TINY
+    lines = log(straight)
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert sum(losses[-3:]) < 0.7 * sum(losses[:3])
+    scores = {line["step"]: line["val/mse"] for line in lines if "val/mse" in line}
+    weights = checkpoint.read_weights(straight / "best.safetensors")
+    assert weights.about["best"] == min(scores.values())
+    # the exported file really is what was scored
+    task = config.task.build(engine.Setting(torch.device("cpu"), straight))
+    assert task.evaluate(load_model(straight))["mse"] == pytest.approx(weights.about["best"], rel=1e-5)
+
+
+def test_the_same_command_does_nothing_more(straight):
+    before = (straight / "last.pt").read_bytes(), log(straight)
+    root = straight.parents[2]
+    assert train(TINY, Runtime(device="cpu", data_root=root, runs=root / "runs", log_every=1)) == straight
+    assert ((straight / "last.pt").read_bytes(), log(straight)) == before
+
+
+@pytest.mark.parametrize("steps", [1, 5, 6, 11])
+def test_a_signal_saves_and_the_run_goes_on_exactly(straight, runtime, monkeypatch, steps):
+    """The signal comes in the middle of update ``steps``; the log window is longer than the way there."""
+    config, runtime = TINY, dataclasses.replace(runtime, save_every=1e9)
+    calls = 0
+    original = engine.optim.schedule
+
+    def schedule(*args):
+        nonlocal calls
+        calls += 1
+        if calls == steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(*args)
+
+    monkeypatch.setattr(engine.optim, "schedule", schedule)
+    with pytest.raises(engine.Interrupted) as stop:
+        train(config, runtime)
+    assert stop.value.signum == signal.SIGTERM
+    assert checkpoint.load(run_folder(config, runtime.runs) / "last.pt")["state"]["step"] == steps
+    monkeypatch.setattr(engine.optim, "schedule", original)
+    assert_same_run(train(config, runtime), straight)
+
+
+def test_log_windows_survive_a_stop(runtime, monkeypatch):
+    """A loss logged over several updates is their mean even when the run stopped between them."""
+    config = dataclasses.replace(TINY, name="windows")
+    whole = train(config, dataclasses.replace(runtime, runs=runtime.runs / "whole", log_every=4))
+    original, calls = engine.optim.schedule, 0
+
+    def schedule(*args):
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(*args)
+
+    monkeypatch.setattr(engine.optim, "schedule", schedule)
+    runtime = dataclasses.replace(runtime, log_every=4)
+    with pytest.raises(engine.Interrupted):
+        train(config, runtime)
+    assert_same_run(train(config, runtime), whole)
+
+
+def test_kill_nine_at_any_moment_costs_nothing(straight, tmp_path):
+    """Real processes, killed at random moments while they save after every update, until one gets through."""
+    folder = tmp_path / "runs" / "tiny" / TINY.digest()
+    rng, kills = random.Random(0), 0
+    env = environment(2)
+    while True:
+        before = step_of(folder)
+        process = subprocess.Popen(command(tmp_path, "--save-every", "0"), env=env, stderr=subprocess.PIPE)
+        if kills < 3:
+            while process.poll() is None and step_of(folder) <= before:
+                time.sleep(0.002)
+            time.sleep(rng.random() * 0.15)
+            process.send_signal(signal.SIGKILL)
+        _, err = process.communicate()
+        if process.returncode == 0:
+            break
+        assert process.returncode == -signal.SIGKILL, err.decode()
+        checkpoint.load(folder / "last.pt")  # whole, whatever happened
+        kills += 1
+    assert kills >= 1
+    assert_same_run(folder, straight)
+
+
+def step_of(folder: Path) -> int:
+    path = folder / "last.pt"
+    return checkpoint.load(path)["state"]["step"] if path.exists() else 0
+
+
+def test_sigint_leaves_with_its_code_and_a_checkpoint(tmp_path):
+    folder = tmp_path / "runs" / "tiny"
+    process = subprocess.Popen(
+        command(tmp_path, "--steps", "100000", "--save-every", "0"),
+        env=environment(1),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None and not list(folder.glob("*/last.pt")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "stopped by SIGINT; all is saved" in err
+
+
+def test_two_processes_equal_one(straight, tmp_path):
+    """torchrun with gloo: same data, global batch statistics, averaged gradients, exact uneven evaluation."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    result = subprocess.run(
+        [*torchrun, *command(tmp_path)[1:]], env=environment(1), capture_output=True, text=True, timeout=300
+    )
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "runs" / "tiny" / TINY.digest()
+    one, two = (checkpoint.load(f / "last.pt") for f in (straight, folder))
+    # Adam divides by the root of tiny squares, so rounding shows where gradients nearly vanish
+    torch.testing.assert_close(two["net"], one["net"], rtol=1e-3, atol=2e-4)
+    for a, b in zip(log(folder), log(straight), strict=True):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert a[key] == pytest.approx(b[key], rel=1e-3), key
+
+
+def test_accumulated_parts_are_averaged(runtime):
+    """Without batch statistics in the way: two halves give the gradient of the whole."""
+    torch.manual_seed(0)
+    config = TINY
+    task = config.task.build(engine.Setting(torch.device("cpu"), runtime.runs, 0, 4))
+    halves = config.task.build(engine.Setting(torch.device("cpu"), runtime.runs, 0, 2))
+    whole = task.batch(3)
+    for i in range(2):
+        for part, full in zip(halves.batch(6 + i), whole, strict=True):
+            torch.testing.assert_close(part, full[2 * i : 2 * i + 2], rtol=0, atol=0)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(runtime, monkeypatch):
+    config = dataclasses.replace(TINY, validate_every=4)
+    original = TINY.task.build(engine.Setting(torch.device("cpu"), runtime.runs)).__class__.loss
+    monkeypatch.setattr(
+        "moga_st.tasks.video.MovingDigits.loss",
+        lambda self, net, batch: original(self, net, batch) * (float("nan") if batch[0].sum() == poison else 1.0),
+    )
+    poison = config.task.build(engine.Setting(torch.device("cpu"), runtime.runs, 0, 2)).batch(15)[0].sum()
+    runtime = dataclasses.replace(runtime, save_every=1e9, log_every=100)  # found at the next save, not before
+    with pytest.raises(RunFailed, match=r"update 8: the loss is not finite; .*last\.pt keeps the last good state"):
+        train(config, runtime)
+    state = checkpoint.load(run_folder(config, runtime.runs) / "last.pt")
+    assert state["state"]["step"] == 4
+    assert all(torch.isfinite(v).all() for v in state["net"].values())
+
+
+def test_a_weight_that_is_not_finite_is_never_saved(runtime, monkeypatch):
+    """The loss may be fine and its gradient not."""
+    original = engine.optim.update_average
+
+    def spoil(average, net, decay, step):
+        original(average, net, decay, step)
+        if step == 7:
+            next(net.parameters()).data.fill_(float("inf"))
+
+    monkeypatch.setattr(engine.optim, "update_average", spoil)
+    with pytest.raises(RunFailed, match="update 8: a weight became infinite"):
+        train(TINY, runtime)
+    state = checkpoint.load(run_folder(TINY, runtime.runs) / "last.pt")
+    assert state["state"]["step"] == 7
+
+
+def test_a_full_disk_stops_the_run_and_loses_nothing(straight, runtime, monkeypatch):
+    original, calls = engine.checkpoint.save, 0
+
+    def save(path, state):
+        nonlocal calls
+        calls += 1
+        if calls < 4:
+            return original(path, state)
+        with limited(5000):
+            return original(path, state)
+
+    monkeypatch.setattr(engine.checkpoint, "save", save)
+    with pytest.raises(RunFailed, match=r"cannot be written.*free some space"):
+        train(TINY, runtime)
+    folder = run_folder(TINY, runtime.runs)
+    assert checkpoint.load(folder / "last.pt")["state"]["step"] == 3
+    monkeypatch.setattr(engine.checkpoint, "save", original)
+    assert_same_run(train(TINY, runtime), straight)
+
+
+def test_a_log_line_cut_short_is_mended(straight, runtime):
+    config = TINY
+    short = dataclasses.replace(runtime, save_every=1e9)
+    folder = run_folder(config, runtime.runs)
+    train(config, short)
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 12, "lo')
+    assert log(train(config, short)) == log(straight)
+
+
+def test_a_run_is_not_resumed_on_other_data(runtime):
+    config = TINY
+    folder = train(config, runtime)
+    state = checkpoint.load(folder / "last.pt")
+    state["state"]["data"] = "0123456789abcdef"
+    checkpoint.save(folder / "last.pt", state)
+    with pytest.raises(BadInput, match="was trained on other data"):
+        train(config, runtime)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "steps: expected at least 1"),
+        ({"accumulate": 3}, "batch_size 4 is not divisible by accumulate 3"),
+        ({"seed": -1}, "seed: expected 0 or more"),
+    ],
+)
+def test_fields_out_of_range_are_named(runtime, changes, message):
+    with pytest.raises(BadInput, match=message):
+        train(dataclasses.replace(TINY, **changes), runtime)
+
+
+def test_bfloat16_trains(runtime):
+    lines = log(train(dataclasses.replace(TINY, precision="bfloat16"), runtime))
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert sum(losses[-3:]) < 0.8 * sum(losses[:3])
+    reference = log(train(TINY, runtime))
+    assert losses[0] == pytest.approx(reference[0]["loss"], rel=0.02)
+
+
+def test_seeds_differ_for_every_update_and_run():
+    assert len({seed_of(s, i) for s in range(4) for i in range(100)}) == 400
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="asks for CUDA where there is none")
+def test_asking_for_cuda_without_one_is_an_error(runtime):
+    with pytest.raises(BadInput, match="no usable CUDA device; use --device cpu"):
+        train(TINY, dataclasses.replace(runtime, device="cuda"))
+    with pytest.raises(BadInput, match="not a device"):
+        train(TINY, dataclasses.replace(runtime, device="tpu9"))
