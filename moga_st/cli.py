@@ -194,16 +194,16 @@ def predict(argv: list[str]) -> None:
     from moga_st.data.clips import read_clip
     from moga_st.metrics import video as metrics
     from moga_st.models.simvp import SimVP
-    from moga_st.tasks.video import MovingDigitsConfig
 
     device = dist.setup(args.device)
     path = checkpoint.find_weights(args.weights)
     net = checkpoint.load_model(path, device)
     if not isinstance(net, SimVP):
         raise BadInput(f"{path}: holds a {type(net).__name__}; predict needs a video model")
-    task = _run_config(path, checkpoint.read_weights(path).about, None).task
-    trained = task.motion.frame_size if isinstance(task, MovingDigitsConfig) else 64
-    side = args.size or trained
+    task = checkpoint.read_weights(path).about.get("run", {}).get("task", {})
+    side = args.size or task.get("motion", {}).get("frame_size")
+    if side is None:
+        raise BadInput(f"{path}: does not say on which frame size it was trained; give --size")
     clip = torch.from_numpy(read_clip(args.clip, net.config.channels, (side, side)))
     if args.start < 0 or args.start + net.config.frames_in > len(clip):
         raise BadInput(
@@ -396,7 +396,10 @@ def _run_config(path: Path, about: dict[str, Any], recipe: str | None) -> RunCon
         return recipes.load(recipe)
     if "run" not in about:
         raise BadInput(f"{path}: does not say which task it belongs to; name one with --recipe")
-    return RunConfig.from_dict(about["run"])
+    try:
+        return RunConfig.from_dict(about["run"])
+    except BadInput as error:  # a recipe of the user's own, whose classes only its file defines
+        raise BadInput(f"{path}: {error}; or name the recipe with --recipe") from error
 
 
 def _score_table(scores: dict[str, float]) -> str:

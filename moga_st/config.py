@@ -18,7 +18,7 @@ import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from torch import nn
@@ -94,8 +94,10 @@ class Config:
 class ModelConfig(Config):
     """Describes one network; ``build()`` makes it, freshly initialised, on the CPU."""
 
-    #: the input shape (without batch) at which `moga-st models` counts operations
-    example_shape: ClassVar[tuple[int, ...]]
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        """Shape of one input, without batch: where operations are counted and speed is measured."""
+        raise NotImplementedError
 
     def build(self) -> nn.Module:
         raise NotImplementedError

@@ -88,7 +88,8 @@ def update_average(average: nn.Module, net: nn.Module, decay: float, step: int) 
     rate = 1.0 - min(decay, (1 + step) / (10 + step))
     mine, theirs = _tensors(average), _tensors(net)
     floats = [(a, b) for a, b in zip(mine, theirs, strict=True) if a.is_floating_point()]
-    torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], rate)
+    # one kernel for all tensors, as torch's own swa_utils has it
+    torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], rate)  # pyright: ignore[reportPrivateImportUsage]
     for a, b in zip(mine, theirs, strict=True):
         if not a.is_floating_point():
             a.copy_(b)

@@ -45,19 +45,20 @@ def test_only_convolution_and_linear_weights_decay():
 
 
 def test_adam_refuses_weight_decay():
-    with pytest.raises(BadInput, match=r"use --optim\\.algorithm adamw"):
+    with pytest.raises(BadInput, match=r"use --optim\.algorithm adamw"):
         build(nn.Linear(1, 1), OptimConfig(weight_decay=0.1))
 
 
 def test_average_follows_its_formula_and_forgets_the_start():
-    net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
-    average, expected = copy.deepcopy(net), net[0].weight.detach().clone()
+    net = nn.BatchNorm1d(2)
+    average, expected = copy.deepcopy(net), net.weight.detach().clone()
     for step in range(30):
         with torch.no_grad():
-            net[0].weight.add_(1.0)
-        net[1].num_batches_tracked += 1
+            net.weight.add_(1.0)
+        assert net.num_batches_tracked is not None
+        net.num_batches_tracked += 1
         update_average(average, net, 0.9, step)
         decay = min(0.9, (1 + step) / (10 + step))
-        expected = decay * expected + (1 - decay) * net[0].weight.detach()
-    torch.testing.assert_close(average[0].weight.detach(), expected)
-    assert average[1].num_batches_tracked == 30
+        expected = decay * expected + (1 - decay) * net.weight.detach()
+    torch.testing.assert_close(average.weight.detach(), expected)
+    assert average.num_batches_tracked == 30

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import imageio.v3 as iio
 import numpy as np
+from PIL import Image, ImageSequence
+from skimage.color import rgb2gray
+from skimage.transform import resize
 
 from moga_st.config import BadInput
 
@@ -66,24 +70,27 @@ def _from_array(path: Path) -> np.ndarray:
 
 def _from_video(path: Path) -> np.ndarray:
     """(t, h, w, 3) float32 in [0, 1]."""
-    import imageio.v3 as iio
-
-    plugin = "pillow" if path.suffix.lower() == ".gif" else "FFMPEG"
     try:
-        frames = iio.imread(path, plugin=plugin, **({"mode": "RGB"} if plugin == "pillow" else {}))
+        frames = _read_gif(path) if path.suffix.lower() == ".gif" else iio.imread(path, plugin="FFMPEG")
     except Exception as error:  # the decoders raise whatever they like
         raise BadInput(f"{path}: cannot be decoded ({error})") from error
-    return np.atleast_3d(frames).reshape(-1, *frames.shape[-3:])[..., :3].astype(np.float32) / 255.0
+    return frames.astype(np.float32) / 255.0
+
+
+def _read_gif(path: Path) -> np.ndarray:
+    """(t, h, w, 3) uint8.  Encoders merge equal frames into one that is shown longer, so a frame shown k times
+    as long as the shortest is k frames."""
+    with Image.open(path) as image:
+        shown = [(np.array(f.convert("RGB")), f.info.get("duration", 0)) for f in ImageSequence.Iterator(image)]
+    shortest = min((duration for _, duration in shown if duration > 0), default=1)
+    return np.concatenate([[frame] * max(1, round(duration / shortest)) for frame, duration in shown])
 
 
 def _fit(frames: np.ndarray, channels: int, size: tuple[int, int]) -> np.ndarray:
-    from skimage.color import rgb2gray
-    from skimage.transform import resize
-
     if channels == 1 and frames.shape[3] == 3:
         frames = rgb2gray(frames)[..., None]
     elif channels == 3 and frames.shape[3] == 1:
         frames = frames.repeat(3, axis=3)
     if frames.shape[1:3] != size:
-        frames = np.stack([resize(frame, size, anti_aliasing=True) for frame in frames])
+        frames = np.stack([np.asarray(resize(frame, size, anti_aliasing=True)) for frame in frames])
     return np.ascontiguousarray(frames.transpose(0, 3, 1, 2), dtype=np.float32).clip(0.0, 1.0)

@@ -6,7 +6,6 @@ Shape legend: ``b`` batch, ``c`` channels, ``h w`` image size; stage k of 1 to 4
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -33,7 +32,9 @@ class MogaNetConfig(ModelConfig):
     double_silu: bool = False
     """SiLU twice on gate and value, as the published OpenMixup weights need."""
 
-    example_shape: ClassVar[tuple[int, ...]] = (3, 224, 224)
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        return (self.channels, 224, 224)
 
     def build(self) -> MogaNet:
         return MogaNet(self)

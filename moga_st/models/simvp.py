@@ -12,7 +12,6 @@ Shape legend: ``b`` batch, ``t`` frames, ``c`` image channels, ``s`` encoder wid
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import torch
 from einops import rearrange
@@ -69,7 +68,9 @@ class SimVPConfig(ModelConfig):
     translator: TranslatorConfig = field(default_factory=MogaTranslatorConfig)
     """What maps past features to future ones."""
 
-    example_shape: ClassVar[tuple[int, ...]] = (10, 1, 64, 64)
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        return (self.frames_in, self.channels, 64, 64)
 
     def build(self) -> SimVP:
         return SimVP(self)

@@ -53,6 +53,13 @@ def test_gif_and_mp4_are_read_back(tmp_path):
     assert np.abs(video[:, 0] - frames / 255).mean() < 0.03  # lossy
 
 
+def test_equal_frames_merged_by_a_gif_encoder_come_apart_again(tmp_path):
+    frames = np.zeros((6, 8, 8), np.uint8)
+    frames[2:5] = 255  # three equal frames, which Pillow writes as one
+    iio.imwrite(tmp_path / "a.gif", frames, loop=0, duration=100)
+    np.testing.assert_allclose(read_clip(tmp_path / "a.gif", 1, (8, 8))[:, 0], frames / 255, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("array", "message"),
     [

@@ -107,6 +107,8 @@ def test_drop_path_keeps_the_expectation_and_drops_whole_examples():
 def test_fan_out_initialisation():
     torch.manual_seed(0)
     net = MogaNet(SIZES["xt"])
-    dense, depthwise = net.stages[3].blocks[0].spatial.gate, net.stages[3].blocks[0].channel.dw
+    dense, depthwise = (net.get_submodule(f"stages.3.blocks.0.{n}") for n in ("spatial.gate", "channel.dw"))
+    assert isinstance(dense, torch.nn.Conv2d)
+    assert isinstance(depthwise, torch.nn.Conv2d)
     assert abs(dense.weight.std().item() / (2 / 192) ** 0.5 - 1) < 0.03
     assert abs(depthwise.weight.std().item() / (2 / 9) ** 0.5 - 1) < 0.03

@@ -6,6 +6,7 @@ import torch
 
 from moga_st.config import BadInput
 from moga_st.convert import convert, rename
+from moga_st.models.moga import DropPath
 from moga_st.models.simvp import MogaTranslatorConfig, SimVP, SimVPConfig
 from tests.conftest import GOLDEN
 
@@ -21,8 +22,9 @@ def published(golden, tmp_path):
     net, config = convert(path, "openstl")
     assert isinstance(net, SimVP)
     assert isinstance(config, SimVPConfig)
-    for block in net.translator.blocks:
-        block.block.drop_path.rate = 0.0
+    for module in net.modules():
+        if isinstance(module, DropPath):
+            module.rate = 0.0
     return data, net, config
 
 

@@ -1,0 +1,184 @@
+"""The command line as a user types it, on the tiny recipe and real files."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import torch
+
+from moga_st import load_model
+from moga_st.cli import main
+
+ROOT = Path(__file__).parents[1]
+RECIPE = str(ROOT / "tests" / "tiny.py")
+
+
+def run(capsys, *argv: object) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of ``moga-st argv``."""
+    with pytest.raises(SystemExit) as leave:
+        main([str(a) for a in argv])
+    out, err = capsys.readouterr()
+    code = leave.value.code
+    assert isinstance(code, int)
+    return code, out, err
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A trained tiny run."""
+    root = tmp_path_factory.mktemp("cli")
+    flags = ["--device", "cpu", "--data-root", str(root), "--runs", str(root / "runs"), "--steps", "20"]
+    with pytest.raises(SystemExit) as leave:
+        main(["train", RECIPE, *flags])
+    assert leave.value.code == 0
+    return root
+
+
+def test_eval_prints_the_table_and_writes_json_and_pictures(trained, capsys):
+    code, out, _ = run(capsys, "eval", trained / "runs" / "tiny", "--data-root", trained, "--device", "cpu")
+    assert code == 0
+    folder = next((trained / "runs" / "tiny").glob("*/eval"))
+    record = json.loads((folder / "eval.json").read_text())
+    scores = record["scores"]
+    assert f"{scores['mse']:,.2f}" in out
+    assert f"{scores['copy_last/mse']:,.2f}" in out
+    assert {f"mse/frame/{i}" for i in range(1, 5)} <= scores.keys()
+    assert scores["mse"] == pytest.approx(np.mean([scores[f"mse/frame/{i}"] for i in range(1, 5)]))
+    assert record["trained"]["run"]["steps"] == 20
+    for name in ("best", "median", "worst"):
+        assert iio.immeta(folder / f"{name}.gif")["duration"] == 200
+        assert len(iio.imread(folder / f"{name}.gif")) == 8
+        assert iio.imread(folder / f"{name}.png").shape[0] > 4 * 64
+
+
+def test_eval_counts_every_sequence_once(trained, capsys):
+    """The same scores whatever the batch size, here 22 sequences in batches of 8, 5 and 22."""
+    flags = ("--data-root", trained, "--device", "cpu", "--json", "--out", trained / "other")
+    scores = []
+    for size in (8, 5, 22):
+        recipe = trained / f"tiny_{size}.py"
+        recipe.write_text(Path(RECIPE).read_text().replace("eval_batch=8", f"eval_batch={size}"))
+        _, out, _ = run(capsys, "eval", trained / "runs" / "tiny", "--recipe", recipe, *flags)
+        scores.append(json.loads(out)["scores"])
+    for other in scores[1:]:
+        for name, value in scores[0].items():  # null where a copied frame is perfect and its PSNR infinite
+            assert other[name] == (None if value is None else pytest.approx(value, rel=1e-6)), name
+
+
+def test_evaluation_equals_the_plain_mean_over_the_exported_sequences(trained, capsys):
+    flags = ("--data-root", trained, "--json")
+    path = trained / "test.npy"
+    assert run(capsys, "data", RECIPE, "--export", path, "--count", 22, *flags)[0] == 0
+    clips = np.load(path).astype(np.float64) / 255
+    assert clips.shape == (22, 8, 16, 16)
+    _, out, _ = run(capsys, "eval", trained / "runs" / "tiny", "--device", "cpu", *flags)
+    copied = ((clips[:, 4:] - clips[:, 3:4]) ** 2).sum((2, 3)).mean()
+    assert json.loads(out)["scores"]["copy_last/mse"] == pytest.approx(copied, rel=1e-6)
+
+
+@pytest.mark.parametrize("suffix", ["npy", "gif"])
+def test_predict_draws_and_scores_a_clip(trained, capsys, suffix):
+    clip = trained / f"clip.{suffix}"
+    run(capsys, "data", RECIPE, "--export", trained / "clip.npy", "--data-root", trained)
+    frames = np.load(trained / "clip.npy")
+    if suffix == "gif":
+        iio.imwrite(clip, frames, loop=0, duration=100)
+    weights = next((trained / "runs").glob("tiny/*/best.safetensors"))
+    code, out, _ = run(capsys, "predict", weights, clip, "--out", trained / "p", "--device", "cpu", "--json")
+    assert code == 0
+    result = json.loads(out)
+    predicted = np.load(trained / "p" / "clip.npy")
+    past, future = (frames[i : i + 4, None].astype(np.float32) / 255 for i in (0, 4))
+    with torch.no_grad():
+        expected = load_model(weights)(torch.from_numpy(past)[None])[0].numpy()
+    np.testing.assert_allclose(predicted, expected, atol=1e-5)
+    assert result["mse"] == pytest.approx(((expected - future) ** 2).sum((1, 2, 3)).mean(), rel=1e-4)
+    assert len(iio.imread(trained / "p" / "clip.gif")) == 8
+
+
+def test_predict_beyond_the_clip_has_no_truth_to_draw(trained, capsys):
+    np.save(trained / "short.npy", np.zeros((4, 20, 30), np.uint8))  # of another size, too
+    weights = next((trained / "runs").glob("tiny/*/best.safetensors"))
+    code, out, _ = run(capsys, "predict", weights, trained / "short.npy", "--frames", 9, "--out", trained / "p")
+    assert code == 0
+    assert "4 frames in, 9 predicted, 0 compared" in out
+    assert np.load(trained / "p" / "short.npy").shape == (9, 1, 16, 16)
+
+
+def test_models_lists_the_published_sizes(capsys):
+    code, out, _ = run(capsys, "models", "--json")
+    assert code == 0
+    rows = {r["model"]: r for r in json.loads(out)}
+    assert rows["mmnist_simvp_moga"]["params"] == 46_777_065
+    # convolutions and products; the papers' counts add the elementwise operations
+    assert rows["mmnist_simvp_moga"]["macs"] == pytest.approx(16.5e9, rel=0.01)
+    published = {"xt": (2.97, 0.80), "t": (5.20, 1.10), "s": (25.3, 4.97), "b": (43.9, 9.93), "l": (82.5, 15.9)}
+    for name, (params, macs) in published.items():
+        assert rows[f"moganet_{name}"]["params"] == pytest.approx(params * 1e6, rel=0.006)
+        assert rows[f"moganet_{name}"]["macs"] == pytest.approx(macs * 1e9, rel=0.03)
+
+
+def test_bench_reports_ratios(trained, capsys):
+    flags = ("--no-compile", "--repeats", 1, "--device", "cpu", "--data-root", trained, "--batch-sizes", 2, "--json")
+    code, out, _ = run(capsys, "bench", RECIPE, *flags)
+    assert code == 0
+    rows = {r["what"]: r for r in json.loads(out)["rows"]}
+    slow, fast = rows["data, plain loop on one core"], rows["data, batched"]
+    assert fast["ratio"] == pytest.approx(fast["samples/s"] / slow["samples/s"])
+    assert rows["training step, eager"]["batch"] == 4
+    assert rows["inference, eager"]["samples/s"] == pytest.approx(2e3 / rows["inference, eager"]["ms"])
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["trian"], r"unknown verb 'trian' (did you mean 'train'?)"),
+        (["train", "mmnist_dmeo"], "unknown recipe 'mmnist_dmeo' (did you mean 'mmnist_demo'?)"),
+        (["train", "mmnist_demo", "--optim.l", "1"], "--optim.lr"),
+        (["train", "mmnist_demo", "--steps", "many"], "many"),
+        (["train", RECIPE, "--device", "cpu", "--model.frames-in", "3"], "not divisible by 8"),
+        (["train", RECIPE, "--data-root", "/none"], "--data-root: /none is no folder"),
+        (["eval", "/none.safetensors"], "/none.safetensors: no such weights file"),
+        (["predict", "/none.safetensors", "/none.npy"], "no such weights file"),
+        (["convert", "--from", "openstl", "/none.pth", "/tmp/x.safetensors"], "/none.pth: no such checkpoint"),
+        (["convert", "--from", "openstl", "/none.pth", "/tmp/x.pth"], "something.safetensors"),
+        (["data", RECIPE, "--export", "/tmp/x.npy", "--count", "0"], "--count: expected at least 1"),
+    ],
+)
+def test_bad_input_leaves_with_code_2_and_names_the_thing(capsys, tmp_path, monkeypatch, argv, message):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *argv)
+    assert code == 2
+    text = " ".join((out + err).replace("│", " ").split())
+    assert message in text
+    assert "Traceback" not in text
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_of_ones_own_recipe_ask_for_it(trained):
+    """In a fresh process nothing has defined the recipe's own classes."""
+    command = [sys.executable, "-m", "moga_st", "eval", str(trained / "runs" / "tiny"), "--device", "cpu"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "MOGA_ST_DATA": str(trained)}
+    result = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "name the recipe with --recipe" in result.stderr
+    result = subprocess.run([*command, "--recipe", RECIPE], env=env, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def test_help_is_quick_and_complete(capsys):
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    assert all(v in out for v in ("train", "eval", "predict", "data", "models", "bench", "convert", "mmnist_demo"))
+    code, out, _ = run(capsys, "train", "mmnist_demo", "--help")
+    assert code == 0
+    assert "--model.translator.width INT" in out
+    code = "import sys; from moga_st import cli; cli._recipe_names(); print('torch' in sys.modules)"
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert result.stdout.strip() == "False"
