@@ -98,10 +98,8 @@ def test_p_mpjpe_is_zero_under_any_similarity(name):
 @pytest.mark.parametrize("pred", degenerate_poses())
 def test_degenerate_poses_have_the_error_of_the_best_fit(pred, target):
     x, y = degenerate_poses()[pred], degenerate_poses()[target]
-    if pred in ("coincident", "zero"):  # one point can only go to the mean
-        expected = (y - y.mean(0)).norm(dim=-1).numpy()
-    else:
-        expected = horn(x.numpy(), y.numpy())
+    # one point can only go to the mean
+    expected = (y - y.mean(0)).norm(dim=-1).numpy() if pred in ("coincident", "zero") else horn(x.numpy(), y.numpy())
     # joint by joint the best fit need not be unique; its sum of squares is
     errors = p_mpjpe(x, y).numpy()
     np.testing.assert_allclose((errors**2).sum(), (expected**2).sum(), atol=1e-9)
