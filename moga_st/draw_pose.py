@@ -9,8 +9,9 @@ Shape legend: ``t`` frames, 17 joints (Human3.6M-17), ``h w`` size; all panels a
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -307,16 +308,19 @@ def _save_gif(path: Path, frames: list[Image.Image], fps: float) -> None:
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0)
 
 
-def _save_mp4(path: Path, sheets: Iterable[Image.Image], fps: float) -> None:
+def _save_mp4(path: Path, sheets: Iterator[Image.Image], fps: float) -> None:
     """H.264 in 4:2:0, which every player takes; sheets have even sides."""
-    writer = None
-    for sheet in sheets:
-        if writer is None:
-            writer = imageio_ffmpeg.write_frames(
-                str(path), sheet.size, fps=fps, quality=None, macro_block_size=2, ffmpeg_log_level="error",
-                output_params=["-crf", "20", "-movflags", "+faststart"],
-            )  # fmt: skip
-            writer.send(None)
+    first = next(sheets)
+    writer = imageio_ffmpeg.write_frames(
+        str(path),
+        first.size,
+        fps=float(fps),  # pyright: ignore[reportArgumentType]  (annotated by a default of 16)
+        quality=6,
+        macro_block_size=2,
+        ffmpeg_log_level="error",
+        output_params=["-movflags", "+faststart"],  # plays while it is still loading
+    )
+    writer.send(None)
+    for sheet in itertools.chain([first], sheets):
         writer.send(sheet.tobytes())
-    if writer is not None:
-        writer.close()
+    writer.close()

@@ -132,7 +132,7 @@ def read_keypoints(
     for d in chosen:
         points[d.frame - first] = d.points[: len(source.joints)]
     points = to_h36m17(torch.from_numpy(_missing_as_nan(points, min_confidence)), source).numpy()
-    missing = np.isnan(points).any(-1)
+    missing = np.any(np.isnan(points), axis=-1)
     if missing.all():
         raise BadInput(
             f"{path}: no joint of {choice} has a place and a confidence of {min_confidence} or more; lower "
@@ -477,7 +477,7 @@ def _missing_as_nan(points: np.ndarray, min_confidence: float) -> np.ndarray:
 def _fill(points: np.ndarray, missing: np.ndarray, max_gap: int) -> tuple[np.ndarray, str]:
     """Fill the joints (t, 17) that are missing, as :func:`read_keypoints` says; second, a sentence on what was done."""
     out = np.where(missing[..., None], 0.0, points)
-    ever = np.logical_not(missing).any(axis=0)
+    ever = np.any(~missing, axis=0)
     long = np.zeros_like(missing)
     for j in np.flatnonzero(ever):  # parents come first
         long[:, j] = _long_runs(missing[:, j], max_gap)
