@@ -294,10 +294,11 @@ def _sheet(
 
 def _palette(strip: Image.Image) -> Image.Image:
     """One palette for all frames, so that nothing flickers, with the colours that must be exact in it."""
-    exact = [*PAPER, *ORANGE, *BLUE, *DARK, *BLANK]
-    found = strip.quantize(256 - len(exact) // 3).getpalette() or []
+    exact = np.array([PAPER, ORANGE, BLUE, DARK, BLANK])
+    found = np.array(strip.quantize(256 - len(exact)).getpalette()).reshape(-1, 3)[: 256 - len(exact)]
+    near = np.abs(found[:, None] - exact).max(-1).min(-1) <= 8  # Pillow would take one of these for its neighbour
     image = Image.new("P", (1, 1))
-    image.putpalette(exact + found[: 768 - len(exact)])
+    image.putpalette(np.concatenate([exact, found[~near]]).ravel().tolist())
     return image
 
 
