@@ -270,8 +270,9 @@ def _dtype(code: str, align: int = 0, copy: int = 0) -> np.dtype:
 
 
 # The functions that numpy's own pickles name, under the module names that its versions have used.
-_array, _scalar = np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]
-_buffer = np.zeros(1).__reduce_ex__(5)[0]
+_array: Any = np.zeros(1).__reduce__()[0]
+_scalar: Any = np.float64(0).__reduce__()[0]
+_buffer: Any = np.zeros(1).__reduce_ex__(5)[0]
 _PLAIN: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): _dtype,
