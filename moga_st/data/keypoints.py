@@ -249,7 +249,7 @@ def _from_npz(path: Path) -> tuple[list[Detection], dict[str, Any]]:
             said["layout"] = str(arrays["layout"])
     except (ValueError, TypeError) as error:
         raise BadInput(f"{path}: size_px must be (w, h) and fps one number ({error})") from error
-    return [Detection(i, _with_confidence(p), None) for i, p in enumerate(points.astype(np.float64))], said
+    return [Detection(i, _with_confidence(p), 0) for i, p in enumerate(points.astype(np.float64))], said
 
 
 def _from_json(path: Path) -> tuple[list[Detection], str]:
@@ -406,8 +406,9 @@ def _number(path: Path, detections: list[Detection]) -> tuple[list[Detection], i
 
 
 def _tracks(detections: list[Detection], patience: int) -> tuple[dict[int, list[Detection]], bool]:
-    """Detections by person, and whether the file numbers them.  If not, a detection goes on with the person
-    of the last ``patience`` frames whose box it overlaps most (at least by 0.3 of their union)."""
+    """Detections by person, and whether the file numbers them.  If not, and a frame holds several, a detection
+    goes on with the person of the last ``patience`` frames whose box it overlaps most (by at least 0.3 of their
+    union)."""
     tracks: dict[int, list[Detection]] = {}
     if all(d.track is not None for d in detections):
         for d in detections:
@@ -416,6 +417,8 @@ def _tracks(detections: list[Detection], patience: int) -> tuple[dict[int, list[
     by_frame: dict[int, list[Detection]] = {}
     for d in detections:
         by_frame.setdefault(d.frame, []).append(d)
+    if len(by_frame) == len(detections):
+        return {0: detections}, False
     for frame, people in by_frame.items():
         pairs = sorted(
             ((_overlap(_box(seen[-1].points), _box(d.points)), k, i))
