@@ -66,6 +66,10 @@ def test_feet_stay_on_or_above_the_floor(clips):
         if action not in ("jump", "run"):
             assert feet.max() < ankle + 0.015, action
     for s in SUBJECTS:
+        # a foot that carries alone is as low as any foot gets: at the ankle's height, nothing below it
+        lowest = min(clips[s, a][..., 2].min() for a in ACTIONS)
+        walk = clips[s, "walk"][:, [J["LFoot"], J["RFoot"]], 2]
+        assert walk.min(1)[np.ptp(walk, axis=1) > 0.08].max() < lowest + 0.001
         flight = clips[s, "jump"][:, [J["LFoot"], J["RFoot"]], 2].min(1)
         assert 0.15 < np.ptp(flight) < 0.45
 

@@ -105,6 +105,12 @@ def test_degenerate_poses_have_the_error_of_the_best_fit(pred, target):
     np.testing.assert_allclose((errors**2).sum(), (expected**2).sum(), atol=1e-9)
 
 
+def test_coinciding_joints_go_to_the_mean_wherever_they_are():
+    target = randn(100, 17, 3, seed=19)
+    point = (5 * randn(100, 1, 3, seed=20)).expand(100, 17, 3)  # whose mean over joints is rounded
+    torch.testing.assert_close(procrustes(point, target), target.mean(1, keepdim=True).expand_as(target))
+
+
 def test_a_mirrored_pose_does_not_align_but_a_flat_one_does():
     pose = randn(17, 3, seed=8)
     mirrored = pose * torch.tensor([-1.0, 1.0, 1.0])
