@@ -220,7 +220,7 @@ def prepare(src: Path, out: Path) -> None:
 
 
 def load_pickle(file: IO[bytes], path: Path) -> Any:
-    """Unpickle arrays, numbers, strings, dicts, lists, tuples and sets; nothing else is even looked up.
+    """Unpickle arrays, numbers, strings, dicts, lists and tuples; nothing else is even looked up.
 
     Raises:
         BadInput: the pickle wants something else, which could run code, or it is damaged.
@@ -467,17 +467,23 @@ def _pack_split(path: Path, detector: str, split: str, data: dict[str, Any]) -> 
     missing = {"joint_2d", "joint3d_image", "camera_name", "source"} - set(data)
     if missing:
         raise BadInput(f"{path}: {split} lacks {', '.join(sorted(missing))}")
+    shapes = {"joint_2d": (17, 2), "confidence": (17, 1), "2.5d_factor": ()}
+    shapes |= dict.fromkeys(("joint3d_image", "joints_2.5d_image"), (17, 3))
     source, camera_name = (np.asarray(data[key]).astype(str) for key in ("source", "camera_name"))
-    keypoints = np.asarray(data["joint_2d"], np.float32)[..., :2]
-    if "confidence" in data:
-        confidence = np.asarray(data["confidence"], np.float32).reshape(*keypoints.shape[:2], 1)
-        keypoints = np.concatenate([keypoints, confidence], -1)
-    extras = {
-        k: np.asarray(data[k], np.float32) for k in ("joint3d_image", "joints_2.5d_image", "2.5d_factor") if k in data
-    }
-    lengths = {len(a) for a in (source, camera_name, keypoints, *extras.values())}
-    if len(lengths) > 1:
-        raise BadInput(f"{path}: the arrays of {split} differ in length: {sorted(lengths)}")
+    arrays: dict[str, np.ndarray] = {}
+    for key in shapes.keys() & data.keys():
+        array = np.asarray(data[key], np.float32)
+        if key == "confidence" and array.ndim == 2:
+            array = array[..., None]
+        if key == "joint_2d":
+            array = array[..., :2]
+        if array.shape != (len(source), *shapes[key]) or len(camera_name) != len(source):
+            raise BadInput(
+                f"{path}: {split}'s {key} has shape {array.shape}, expected {(len(source), *shapes[key])}, a row "
+                f"for each of its {len(source)} sources and {len(camera_name)} camera names"
+            )
+        arrays[key] = array
+    keypoints = np.concatenate([arrays.pop(key) for key in ("joint_2d", "confidence") if key in arrays], -1)
     # A take is a run of rows of one source, as MotionBERT cuts them; the same source again is another take.
     bounds = [0, *(np.flatnonzero(source[1:] != source[:-1]) + 1).tolist(), len(source)]
     takes: dict[tuple[str, int], dict[str, tuple[np.ndarray, View]]] = {}
@@ -489,7 +495,7 @@ def _pack_split(path: Path, detector: str, split: str, data: dict[str, Any]) -> 
             raise BadInput(f"{path}: source {label!r}, expected like s_01_act_02_subact_01_ca_01")
         nth = seen[label] = seen.get(label, -1) + 1
         rows = slice(start, stop)
-        own = {key: array[rows] for key, array in extras.items()}
+        own = {key: array[rows] for key, array in sorted(arrays.items())}
         named = sorted(set(camera_name[rows].tolist()))
         if len(named) == 1:
             name = named[0]
