@@ -91,12 +91,8 @@ def procrustes(pred: Tensor, target: Tensor) -> Tensor:
     lands on the target's mean.
     """
     x, y = _checked(pred, target)
-    # The first joint goes first, so that coinciding joints become zeros and not rounding errors,
-    # which would be scaled up to a fit better than there is.
-    x, offset = x - x[..., :1, :], y[..., :1, :]
-    y = y - offset
-    x, mean = x - x.mean(-2, keepdim=True), y.mean(-2, keepdim=True)
-    y = y - mean
+    mean = y.mean(-2, keepdim=True)
+    x, y = x - x.mean(-2, keepdim=True), y - mean
     # unit size, so that no square over- or underflows
     x_size, y_size = (v.abs().amax((-2, -1), keepdim=True) for v in (x, y))
     x = x / torch.where(x_size == 0, 1.0, x_size)
@@ -108,7 +104,7 @@ def procrustes(pred: Tensor, target: Tensor) -> Tensor:
     rotation = (u * proper[..., None, :]) @ vt  # of row vectors
     norm = x.square().sum((-2, -1), keepdim=True)
     scale = (s * proper).sum(-1)[..., None, None] / torch.where(norm == 0, 1.0, norm)
-    return scale * y_size * (x @ rotation) + mean + offset
+    return scale * y_size * (x @ rotation) + mean
 
 
 def _checked(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
