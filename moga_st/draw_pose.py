@@ -30,7 +30,7 @@ GAP, LINE = 8, 20  # pixels between panels, and for a line of text
 BONE, HALO, JOINT = 5.0, 1.5, 3.7  # pixels: width of a bone, of the white around it, radius of a joint
 SUPER = 3  # drawn this much larger, then averaged down: smooth edges
 FREE = 0.06  # of a panel on each side
-TILE_M = 0.5  # side of a floor tile
+TILE_M, FLOOR_M = 0.5, 0.8  # side of a floor tile, and the least radius of the floor
 FAINT = 0.3  # a 2D joint of less confidence is drawn hollow
 GIF_FPS, GIF_SECONDS, STRIP_COLUMNS = 33, 12, 6
 
@@ -157,7 +157,7 @@ def stage_of(centred_m: np.ndarray) -> Stage:
     """The one scale at which every frame fits into both views, and the floor, under the lowest joints
     (2nd percentile over the frames, so that one bad frame does not sink it)."""
     floor_m = float(np.percentile(centred_m[..., 2].min(1), 2))
-    radius_m = max(float(np.linalg.norm(centred_m[..., :2], axis=-1).max()), TILE_M)
+    radius_m = max(float(np.linalg.norm(centred_m[..., :2], axis=-1).max()), FLOOR_M)
     rim = radius_m * np.array([(1, 0), (0, 1), (-1, 0), (0, -1)])
     points = np.concatenate([centred_m.reshape(-1, 3), np.column_stack([rim, np.full(4, floor_m)])])
     seen = np.concatenate([view.project(points) for view in VIEWS])
