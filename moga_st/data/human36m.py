@@ -529,7 +529,8 @@ def _from_h36m_fetch(files: list[Path]) -> Iterator[Clip]:
     for path in files:
         try:
             with h5py.File(path) as file:
-                data = {key: file[key][()] for key in keys}
+                contents: Any = file
+                data: dict[str, np.ndarray] = {key: contents[key][()] for key in keys}
         except (OSError, KeyError, TypeError) as error:
             raise BadInput(f"{path}: expected h36m-fetch's {', '.join(keys)} ({error})") from error
         if data["pose/2d"].shape[1:] != (32, 2) or data["pose/3d"].shape[1:] != (32, 3):

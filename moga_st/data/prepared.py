@@ -265,7 +265,7 @@ def _write(part: Path, clips: Iterable[Clip], source: str, licence: str) -> None
             raise BadInput(f"{source}: no clips to write")
 
 
-def _save(group: h5py.Group, name: str, array: np.ndarray) -> None:
+def _save(group: Any, name: str, array: np.ndarray) -> None:
     dtype = np.int64 if np.issubdtype(array.dtype, np.integer) else np.float32
     # one chunk: clips are read whole
     group.create_dataset(
@@ -281,7 +281,7 @@ def _read(path: Path, subjects: Collection[str] | None, actions: Collection[str]
                 yield _read_clip(group)
 
 
-def _entry(group: h5py.Group) -> Entry:
+def _entry(group: Any) -> Entry:
     about, views = group.attrs, group["views"]
     frames = next(_datasets(group)).shape[0]
     given = [
@@ -292,7 +292,7 @@ def _entry(group: h5py.Group) -> Entry:
     return Entry(about["name"], about["subject"], about["action"], float(about["fps"]), frames, tuple(views), keypoints)
 
 
-def _read_clip(group: h5py.Group) -> Clip:
+def _read_clip(group: Any) -> Clip:
     about = group.attrs
     views = {
         name: View(
@@ -307,11 +307,11 @@ def _read_clip(group: h5py.Group) -> Clip:
     return Clip(about["name"], about["subject"], about["action"], float(about["fps"]), world_m, views, frame)
 
 
-def _optional(group: h5py.Group, name: str) -> np.ndarray | None:
+def _optional(group: Any, name: str) -> np.ndarray | None:
     return group[name][()] if name in group else None
 
 
-def _datasets(group: h5py.Group) -> Iterator[h5py.Dataset]:
+def _datasets(group: Any) -> Iterator[Any]:
     for item in group.values():
         if isinstance(item, h5py.Dataset):
             yield item

@@ -1,5 +1,6 @@
 import io
 import pickle
+from typing import Any
 
 import h5py
 import numpy as np
@@ -80,13 +81,13 @@ def test_all_cameras_see_the_middle_of_the_studio_upright(subject):
 
 
 def write_videopose3d(folder, sources=("gt", "cpn_ft_h36m_dbb"), symmetry=LEFT_RIGHT) -> dict:
-    world = {"S1": {"Walking 1": people(5, 0), "Photo": people(3, 1)}, "S11": {"WalkDog 1": people(4, 2)}}
+    world: dict = {"S1": {"Walking 1": people(5, 0), "Photo": people(3, 1)}, "S11": {"WalkDog 1": people(4, 2)}}
     folder.mkdir(exist_ok=True)
-    np.savez_compressed(folder / "data_3d_h36m.npz", positions_3d=world)
+    np.savez_compressed(folder / "data_3d_h36m.npz", positions_3d=np.array(world))
     for source in sources:
         extra = 0 if source == "gt" else 2  # detections run on after the capture
         noise = np.random.default_rng(9)
-        data = {
+        data: Any = {
             subject: {
                 name: [
                     np.concatenate(
@@ -99,7 +100,7 @@ def write_videopose3d(folder, sources=("gt", "cpn_ft_h36m_dbb"), symmetry=LEFT_R
             }
             for subject, actions in world.items()
         }
-        metadata = {"layout_name": "h36m", "num_joints": 17, "keypoints_symmetry": symmetry}
+        metadata: Any = {"layout_name": "h36m", "num_joints": 17, "keypoints_symmetry": symmetry}
         np.savez_compressed(folder / f"data_2d_h36m_{source}.npz", positions_2d=data, metadata=metadata)
     return world
 
@@ -117,6 +118,7 @@ def test_videopose3d_files(tmp_path):
     assert "not to be passed on" in contents.licence
     for clip in read_clips(tmp_path / "h.h5"):
         all_joints = world[clip.subject][clip.name.split("/")[1]]
+        assert clip.world_m is not None
         np.testing.assert_array_equal(clip.world_m, all_joints[:, JOINTS_OF_32])
         assert tuple(clip.views) == CAMERAS
         for i, name in enumerate(CAMERAS):
@@ -491,7 +493,7 @@ def test_plain_data_of_every_age_is_read(protocol, core, tmp_path):
 
 
 def test_entries_of_an_npz(tmp_path):
-    np.savez(tmp_path / "a.npz", x=np.arange(3), d={"k": [1]})
+    np.savez(tmp_path / "a.npz", x=np.arange(3), d=np.array({"k": [1]}))
     assert load_npz(tmp_path / "a.npz", "x").tolist() == [0, 1, 2]
     assert load_npz(tmp_path / "a.npz", "d") == {"k": [1]}
     assert load_npz(tmp_path / "a.npz", "none") is None

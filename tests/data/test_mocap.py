@@ -106,7 +106,7 @@ def moves(bones: dict, frames: int, seed: int, size: float = 60) -> list[dict[st
     return motion
 
 
-def load(tmp_path: Path, bones: dict, frames: list[dict[str, list[float]]]):
+def load(tmp_path: Path, bones: dict, frames: list):
     (tmp_path / "b.asf").write_text(asf(bones))
     (tmp_path / "b_01.amc").write_text(amc(frames))
     body = read_asf(tmp_path / "b.asf")
@@ -251,6 +251,7 @@ def test_a_folder_of_the_sites_files_becomes_a_prepared_file(tmp_path, layout):
         ("S07/11", "S07", "unknown", 50.0, 11),
     ]
     for clip in read_clips(tmp_path / "cmu.h5"):
+        assert clip.world_m is not None
         length = {JOINTS[j]: np.linalg.norm(clip.world_m[:, i] - clip.world_m[:, j], axis=-1) for i, j in BONES}
         assert np.ptp(length["LKnee"]) < 1e-6
         assert length["LKnee"].mean() == pytest.approx(7.2 * UNIT_M, abs=1e-6)
@@ -283,6 +284,16 @@ def test_what_cannot_be_a_person_is_refused(tmp_path):
         check_body("c", pose[:, MIRROR])
     with pytest.raises(BadInput, match="knees bend backwards"):
         check_body("c", pose * [1, -1, 1])
+    standing = pose.copy()  # on straight legs, which say nothing of the sides
+    for side in ("L", "R"):
+        hip, knee, foot = (JOINTS.index(side + joint) for joint in ("Hip", "Knee", "Foot"))
+        thigh, leg = np.split(np.linalg.norm(np.diff(pose[:, [hip, knee, foot]], axis=1), axis=-1), 2, axis=1)
+        standing[:, knee], standing[:, foot] = (
+            pose[:, hip] - [0, 0, 1] * thigh,
+            pose[:, hip] - [0, 0, 1] * (thigh + leg),
+        )
+    check_body("c", standing)
+    check_body("c", standing[:, MIRROR])
     stretched = pose.copy()
     stretched[3, JOINTS.index("RWrist")] *= 1.05
     with pytest.raises(BadInput, match="RElbow-RWrist changes its length"):
@@ -311,6 +322,7 @@ def test_the_ready_npz_becomes_a_prepared_file(tmp_path):
         ("S35/02_p1", "S35", "run", 50.0),
     ]
     for clip in clips:
+        assert clip.world_m is not None
         np.testing.assert_allclose(clip.world_m, expected[clip.name], rtol=1e-6)
         assert clip.views.keys() == {"virtual0", "virtual1", "virtual2", "virtual3"}
     assert "NSF EIA-0196217" in read_contents(tmp_path / "cmu.h5").licence

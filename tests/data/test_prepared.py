@@ -1,4 +1,5 @@
 import weakref
+from typing import Any
 
 import h5py
 import numpy as np
@@ -16,9 +17,9 @@ def random(*shape: int, seed: int = 0) -> np.ndarray:
 
 def camera(distorted: bool = True) -> Camera:
     """One that looks along the world's y axis from 5 m before the origin, 1 m up: x right, y down, z forward."""
-    lens = [[-0.2, 0.25, -0.003], [-0.001, 0.002]] if distorted else [None, None]
-    values = [[[1, 0, 0], [0, 0, -1], [0, 1, 0]], [0.5, -5, 1], [1145, 1143], [512, 515], [1000, 1002], *lens]
-    return Camera(*(None if v is None else torch.tensor(v, dtype=torch.float64) for v in values))
+    values = [[[1, 0, 0], [0, 0, -1], [0, 1, 0]], [0.5, -5, 1], [1145, 1143], [512, 515], [1000, 1002]]
+    values += [[-0.2, 0.25, -0.003], [-0.001, 0.002]] if distorted else []
+    return Camera(*(torch.tensor(v, dtype=torch.float64) for v in values))
 
 
 def full_clip(name: str = "S1/Walking 1", subject: str = "S1", frames: int = 4) -> Clip:
@@ -55,12 +56,14 @@ def test_what_is_written_is_read_to_the_bit(tmp_path):
         assert (a is None) == (b is None)
         if b is not None:
             np.testing.assert_array_equal(a, b)
+            assert a is not None
             assert a.dtype == b.dtype
 
 
 def test_camera_poses_and_exact_keypoints_come_from_world_and_camera(tmp_path):
     write(tmp_path / "p.h5", full_clip())
     [clip] = read_clips(tmp_path / "p.h5")
+    assert clip.world_m is not None
     x, y, z = np.moveaxis(clip.world_m.astype(np.float64), -1, 0)
     seen = np.stack([x - 0.5, -(z - 1), y + 5], -1)  # that camera's axes, by hand
     np.testing.assert_allclose(clip.camera_m("60457274"), seen, atol=1e-6)
@@ -191,7 +194,8 @@ def damage_attribute(name: str, value: object):
 
 def put_nan(path):
     with h5py.File(path, "r+") as file:
-        file["clips/000000/world_m"][1, 3, 2] = np.nan
+        world_m: Any = file["clips/000000/world_m"]
+        world_m[1, 3, 2] = np.nan
 
 
 def drop_views(path):
