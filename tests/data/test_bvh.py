@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from moga_st.config import BadInput
-from moga_st.data.bvh import BVH_NAMES, read_bvh, write_bvh
+from moga_st.data.bvh import BVH_NAMES, _to_zxy, read_bvh, write_bvh
 from moga_st.data.skeleton import BONES, PARENTS
 
 
@@ -119,6 +119,19 @@ def test_degenerate_bones_and_half_turns(tmp_path):
     points[1, 3] = points[1, 2] + (0, 0, 0.2)
     write_bvh(tmp_path / "a.bvh", points, 30.0)
     np.testing.assert_allclose(read_bvh(tmp_path / "a.bvh").points_m, points, atol=1e-4)
+
+
+def test_gimbal_lock(tmp_path):
+    """People on their backs and faces, turned any way: x is 90 degrees, so only the sum of z and y counts."""
+    poses = []
+    for i, angle in enumerate(np.linspace(-3, 3, 12)):
+        c, s, down = np.cos(angle), np.sin(angle), (-1) ** i
+        heading = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+        poses.append(t_pose() @ np.array([[1, 0, 0], [0, 0, -down], [0, down, 0]]).T @ heading.T)
+    write_bvh(tmp_path / "a.bvh", np.stack(poses), 30.0)
+    np.testing.assert_allclose(read_bvh(tmp_path / "a.bvh").points_m, np.stack(poses), atol=1e-4)
+    c, s = np.cos(0.7), np.sin(0.7)  # Rz(0.7) Rx(90 degrees), with zeros that are exact
+    np.testing.assert_allclose(_to_zxy(np.array([[c, 0, s], [s, 0, -c], [0, 1, 0]])), [np.degrees(0.7), 90, 0])
 
 
 def test_reader_takes_other_orders_and_moving_joints(tmp_path):

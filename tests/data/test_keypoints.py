@@ -88,6 +88,12 @@ def test_npz_without_confidence_and_what_the_caller_says_counts(tmp_path):
     got = read_keypoints(tmp_path / "a.npz", size_px=SIZE, layout="h36m", fps=50.0)
     points[..., 2] = 1.0
     check(got, points, H36M17)
+    unseen = points.copy()
+    unseen[2, 5] = 0.0  # no confidence says so, but nothing is seen at exactly (0, 0)
+    np.savez(tmp_path / "a.npz", keypoints=unseen[..., :2])
+    got = read_keypoints(tmp_path / "a.npz", size_px=SIZE, layout="h36m", fps=50.0)
+    points[2, 5, 2] = 0.0
+    check(got, points, H36M17)
     assert got.fps == 50.0
 
 
@@ -190,6 +196,16 @@ def test_a_person_who_comes_later_is_cut_to_their_own_frames(tmp_path):
     got = read_keypoints(save_json(tmp_path / "a.json", frames), size_px=SIZE, person=1)
     check(got, late[2:5], BODY_25)
     assert got.first_frame == 2
+
+
+def test_of_two_who_overlap_each_goes_on_where_the_overlap_is_largest(tmp_path):
+    a, b = person(COCO17, 8, x=300), person(COCO17, 8, x=325, tall=1.02)
+    frames = [
+        {"frame_id": i, "instances": [mmpose_instance(p[i]) for p in ((a, b) if i % 2 else (b, a))]} for i in range(8)
+    ]
+    path = save_json(tmp_path / "a.json", frames)
+    check(read_keypoints(path, size_px=SIZE, person=0), b, COCO17)
+    check(read_keypoints(path, size_px=SIZE, person=1), a, COCO17)
 
 
 def test_one_person_who_runs_stays_one_person(tmp_path):
