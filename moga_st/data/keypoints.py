@@ -1,0 +1,552 @@
+"""2D keypoints of one person over time, from the files that pose detectors write, ready for lifting.
+
+:func:`read_keypoints` reads npz, COCO results, AlphaPose, OpenPose and mmpose files, picks one person,
+converts to Human3.6M-17 and fills what the detector missed.  :func:`one_euro` smooths; :func:`windows`,
+:func:`cut` and :func:`blend` take a clip of any length through a network of fixed length.
+
+Shape legend: ``t`` frames, ``j`` joints, ``c`` channels (x, y in pixels, confidence in [0, 1]), ``n`` windows.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from moga_st.config import BadInput, nearest
+from moga_st.data.skeleton import BODY_25, COCO17, H36M17, HALPE26, JOINTS, PARENTS, Layout, to_h36m17
+
+LAYOUTS = {"h36m": H36M17, "coco": COCO17, "body_25": BODY_25, "halpe": HALPE26}
+#: whole-body layouts begin with the body; the rest is left out
+BODY_OF = {17: COCO17, 25: BODY_25, 26: HALPE26, 133: COCO17, 136: HALPE26}
+FPS = 30.0  # assumed where nobody says
+
+#: A person who stands and looks at the camera, x right and y down in units of the torso (Hip to Thorax).
+#: A joint that never appears is put where this body has it, seen from its nearest neighbour.
+STANDING = np.array(
+    [
+        *[(0, 0), (-0.27, 0), (-0.27, 0.9), (-0.27, 1.75), (0.27, 0), (0.27, 0.9), (0.27, 1.75)],
+        *[(0, -0.5), (0, -1), (0, -1.25), (0, -1.45)],
+        *[(0.3, -1), (0.4, -0.45), (0.4, 0.05), (-0.3, -1), (-0.4, -0.45), (-0.4, 0.05)],
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Keypoints:
+    """One person's keypoints, complete: no value is missing or NaN."""
+
+    points_px: np.ndarray  # (t, 17, 3) float32, Human3.6M-17: x, y, and confidence; 0 where a joint was filled in
+    size_px: tuple[int, int]  # width and height of the image
+    fps: float
+    layout: str  # the layout that the file was in
+    first_frame: int  # number in the file of the first frame here; as in the file, it may count from 0 or 1
+    frame_step: int  # between the numbers of consecutive frames
+    note: str  # what was read, chosen, assumed and filled in, for people and records
+
+
+class Detection(NamedTuple):
+    """One person in one frame."""
+
+    frame: int
+    points: np.ndarray  # (j, 3) float64
+    track: int | None  # the person's number in the file
+
+
+def read_keypoints(
+    path: Path,
+    *,
+    size_px: tuple[int, int] | None = None,
+    fps: float | None = None,
+    layout: str | None = None,
+    person: int | None = None,
+    min_confidence: float = 0.3,
+    max_gap_s: float = 0.5,
+) -> Keypoints:
+    """Read one person's keypoints as Human3.6M-17.
+
+    Formats:
+        - npz: ``keypoints`` (t, j, 2 or 3), and optionally ``size_px`` (w, h), ``fps`` and ``layout``.
+        - COCO results: a list of {image_id, keypoints (3j), score}.
+        - AlphaPose: the same with file names as image_id, and ``idx`` where it tracked.
+        - OpenPose: a folder with a JSON file a frame, or a list of what is in them; ``person_id`` where it tracked.
+        - mmpose: the inferencer's list of {frame_id, instances}, its demo's {instance_info}, or a folder of
+          the inferencer's files, one an image.
+
+    Frames are numbered by image_id, frame_id, the last number in a file's name, or else by their order.
+    Numbers with a constant step count as consecutive; missing ones are filled.
+
+    A joint below ``min_confidence``, NaN, or at exactly (0, 0) is missing.  At most ``max_gap_s`` long, a gap
+    is filled linearly in time, and held at the ends; in a longer one, a joint follows its nearest ancestor,
+    its offset from which is filled in that way.  One that never appears is put where a standing body has it.
+    All have confidence 0.
+
+    Args:
+        size_px: width and height of the image, where the file does not say.
+        fps: frame rate; the file's, else 30.
+        layout: "h36m", "coco", "body_25" or "halpe"; by the number of joints if left out.
+        person: the person's number in the file; where the file has none, people are followed by the overlap
+            of their boxes and numbered from 0 as they appear.  Left out: the one with the largest boxes,
+            summed over the frames.
+
+    Raises:
+        BadInput: nothing there, unreadable, another format or joint count, mixed joint counts, no such person,
+            nothing seen of them, an unknown image size, or coordinates that do not fit it.
+    """
+    if not (0.0 <= min_confidence <= 1.0 and max_gap_s >= 0.0):
+        raise BadInput(f"need min_confidence in [0, 1] and max_gap_s >= 0, got {min_confidence} and {max_gap_s}")
+    said: dict[str, Any] = {}
+    if path.suffix == ".npz":
+        detections, said = _from_npz(path)
+        kind = "npz"
+    else:
+        detections, kind = _from_json(path)
+    if not detections:
+        raise BadInput(f"{path}: holds no person; give the detector's output for a clip with one")
+    counts = Counter(len(d.points) for d in detections)
+    if len(counts) > 1:
+        found = ", ".join(f"{j} joints in {n}" for j, n in sorted(counts.items()))
+        raise BadInput(f"{path}: mixed keypoint layouts ({found} entries); keep those of one detector")
+    named = layout or said.get("layout")
+    source = _layout(path, next(iter(counts)), named, kind)
+    width, height = _size(path, size_px or said.get("size_px"))
+    rate = fps or said.get("fps") or FPS
+    if not (rate > 0 and math.isfinite(rate)):
+        raise BadInput(f"{path}: the frame rate must be positive, got {rate}")
+
+    detections, zero, step = _number(path, detections)
+    tracks, tracked = _tracks(detections, round(max_gap_s * rate) + 1)
+    chosen, choice = _choose(path, tracks, person, tracked)
+    first, last = chosen[0].frame, chosen[-1].frame
+    points = np.full((last - first + 1, len(source.joints), 3), np.nan)
+    for d in chosen:
+        points[d.frame - first] = d.points[: len(source.joints)]
+    points = to_h36m17(torch.from_numpy(_missing_as_nan(points, min_confidence)), source).numpy()
+    missing = np.any(np.isnan(points), axis=-1)
+    if missing.all():
+        raise BadInput(
+            f"{path}: no joint of {choice} has a place and a confidence of {min_confidence} or more; lower "
+            "--min-confidence or choose another person"
+        )
+    _check_inside(path, points[~missing][:, :2], (width, height))
+    filled, how = _fill(points, missing, round(max_gap_s * rate))
+    parts = [
+        f"{path.name}: {kind}, {source.name}, {choice}",
+        f"frames {zero + first * step} to {zero + last * step}" + (f" in steps of {step}" if step > 1 else ""),
+        f"{rate:g} fps" + ("" if fps or said.get("fps") else " (assumed)"),
+        how,
+    ]
+    return Keypoints(
+        filled.astype(np.float32),
+        (width, height),
+        float(rate),
+        source.name,
+        zero + first * step,
+        step,
+        "; ".join(parts),
+    )
+
+
+def one_euro(
+    x: np.ndarray, fps: float, min_cutoff_hz: float = 1.0, beta: float = 0.007, speed_cutoff_hz: float = 1.0
+) -> np.ndarray:
+    """The 1-euro filter (Casiez, Roussel and Vogel, CHI 2012) on every channel: (t, j, c) -> (t, j, c).
+
+    A causal low-pass filter whose cutoff, ``min_cutoff_hz + beta |speed|``, rises with the speed (units of x
+    a second): still joints stop trembling and fast ones do not lag.  Give it coordinates without confidence.
+
+    Raises:
+        BadInput: a frame rate or cutoff that is not positive, or a negative beta.
+    """
+    if not (fps > 0 and min_cutoff_hz > 0 and speed_cutoff_hz > 0 and beta >= 0):
+        raise BadInput(
+            f"one_euro: rates must be positive, got fps {fps}, cutoffs {min_cutoff_hz}, {speed_cutoff_hz}, beta {beta}"
+        )
+
+    def smoothing(cutoff_hz: np.ndarray | float) -> np.ndarray | float:
+        return 1.0 / (1.0 + fps / (2 * math.pi * cutoff_hz))
+
+    out = x.astype(np.float64)
+    speed = np.zeros(x.shape[1:])
+    for i in range(1, len(out)):
+        speed += smoothing(speed_cutoff_hz) * ((out[i] - out[i - 1]) * fps - speed)
+        out[i] = out[i - 1] + smoothing(min_cutoff_hz + beta * np.abs(speed)) * (out[i] - out[i - 1])
+    return out.astype(x.dtype)
+
+
+def windows(t: int, length: int, stride: int) -> np.ndarray:
+    """First frames (n,) of windows that cover all of 0 to t - 1: every ``stride`` frames, and one at the end.
+
+    A clip shorter than a window gets one around it, which begins before 0.
+
+    Raises:
+        BadInput: no frames, no length, or a stride that is not in 1 to ``length``.
+    """
+    if t < 1 or length < 1 or not 1 <= stride <= length:
+        raise BadInput(f"windows: need t > 0 and 1 <= stride <= length, got t {t}, length {length}, stride {stride}")
+    if t <= length:
+        return np.array([(t - length) // 2])
+    return np.append(np.arange(0, t - length, stride), t - length)
+
+
+def cut(x: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
+    """The windows of a clip: (t, ...) -> (n, length, ...); beyond the ends the first or last frame is repeated."""
+    return x[np.clip(starts[:, None] + np.arange(length), 0, len(x) - 1)]
+
+
+def blend(predictions: np.ndarray, starts: np.ndarray, t: int) -> np.ndarray:
+    """Windowed predictions (n, length, j, c) -> (t, j, c): where windows overlap, their mean with weights that
+    fall linearly from the middle of a window, where a network sees most context, to its ends.
+
+    Raises:
+        BadInput: frames that no window covers.
+    """
+    length = predictions.shape[1]
+    weight = np.minimum(np.arange(1, length + 1), np.arange(length, 0, -1)).astype(np.float64)
+    total, weights = np.zeros((t, *predictions.shape[2:])), np.zeros(t)
+    for start, prediction in zip(starts.tolist(), predictions, strict=True):
+        a, b = max(start, 0), min(start + length, t)
+        inside = weight[a - start : b - start]
+        total[a:b] += inside[:, None, None] * prediction[a - start : b - start]
+        weights[a:b] += inside
+    if not weights.all():
+        raise BadInput(f"blend: no window covers frame {int(weights.argmin())} of {t}; take the starts of windows()")
+    return (total / weights[:, None, None]).astype(predictions.dtype)
+
+
+def _from_npz(path: Path) -> tuple[list[Detection], dict[str, Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise BadInput(f"{path}: cannot be read as npz ({error})") from error
+    if "keypoints" not in arrays:
+        raise BadInput(f"{path}: has no array 'keypoints' (t, j, 2 or 3); it has {', '.join(arrays) or 'nothing'}")
+    points = arrays["keypoints"]
+    if points.ndim != 3 or points.shape[2] not in (2, 3) or not np.issubdtype(points.dtype, np.number):
+        raise BadInput(
+            f"{path}: keypoints must be numbers of shape (t, j, 2 or 3), got {points.dtype} {points.shape}; "
+            "for several people write one file each"
+        )
+    said: dict[str, Any] = {}
+    try:
+        if "size_px" in arrays:
+            w, h = arrays["size_px"].tolist()
+            said["size_px"] = (int(w), int(h))
+        if "fps" in arrays:
+            said["fps"] = float(arrays["fps"])
+        if "layout" in arrays:
+            said["layout"] = str(arrays["layout"])
+    except (ValueError, TypeError) as error:
+        raise BadInput(f"{path}: size_px must be (w, h) and fps one number ({error})") from error
+    return [Detection(i, _with_confidence(p), 0) for i, p in enumerate(points.astype(np.float64))], said
+
+
+def _from_json(path: Path) -> tuple[list[Detection], str]:
+    """Detections in the order of the file, and the name of its format."""
+    if path.is_dir():
+        files = sorted(path.glob("*.json"))
+        if not files:
+            raise BadInput(f"{path}: no .json file in it; name the folder that the detector wrote")
+        numbers = _frame_numbers([f.name.removesuffix("_keypoints.json") for f in files])
+        contents = [_load(f) for f in files]
+    else:
+        contents, numbers, files = [_load(path)], [None], [path]
+    found: list[Detection] = []
+    kinds = set()
+    for file, content, number in zip(files, contents, numbers, strict=True):
+        try:
+            detections, kind = _parse(content, number)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise BadInput(
+                f"{file}: not keypoints in COCO results, AlphaPose, OpenPose or mmpose JSON "
+                f"({type(error).__name__}: {error})"
+            ) from error
+        found += detections
+        kinds.add(kind)
+    if len(kinds) > 1:
+        raise BadInput(f"{path}: mixes {' and '.join(sorted(kinds))} files; keep those of one detector")
+    return found, kinds.pop()
+
+
+def _load(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text())
+    except (OSError, ValueError) as error:  # bad JSON and bad UTF-8 are ValueErrors
+        raise BadInput(f"{file}: cannot be read as JSON ({error})") from error
+
+
+def _parse(content: Any, number: int | None) -> tuple[list[Detection], str]:
+    """Detections of one file; ``number`` is the frame that a file of a folder stands for."""
+    if isinstance(content, dict) and "instance_info" in content:
+        content = content["instance_info"]
+    if isinstance(content, dict) and "people" in content:
+        content = [content]
+    if not isinstance(content, list):
+        raise ValueError("expected a list, or an object with 'people' or 'instance_info'")
+    if not content:
+        return [], "empty" if number is None else "mmpose"
+    keys = content[0].keys()
+    if "people" in keys:
+        frames = [(i if number is None else number, frame["people"]) for i, frame in enumerate(content)]
+        return [
+            Detection(i, _points(p["pose_keypoints_2d"]), _whole(p.get("person_id")))
+            for i, people in frames
+            for p in people
+            if len(p["pose_keypoints_2d"])
+        ], "OpenPose"
+    if "instances" in keys:
+        frames = [(int(frame["frame_id"]), frame["instances"]) for frame in content]
+        return [_instance(i, p) for i, people in frames for p in people], "mmpose"
+    if "keypoint_scores" in keys:
+        return [_instance(number or 0, p) for p in content], "mmpose"
+    numbers = _frame_numbers([p["image_id"] for p in content])
+    alphapose = "idx" in keys or isinstance(content[0]["image_id"], str)
+    return [
+        Detection(i, _points(p["keypoints"]), _whole(p.get("idx"))) for i, p in zip(numbers, content, strict=True)
+    ], "AlphaPose" if alphapose else "COCO results"
+
+
+def _instance(frame: int, person: dict[str, Any]) -> Detection:
+    xy, score = np.array(person["keypoints"], float), np.array(person["keypoint_scores"], float)
+    return Detection(frame, np.concatenate([xy[:, :2], score[:, None]], axis=1), _whole(person.get("track_id")))
+
+
+def _points(flat: list[float]) -> np.ndarray:
+    points = np.array(flat, float).reshape(-1, 3)
+    return _with_confidence(points)
+
+
+def _with_confidence(points: np.ndarray) -> np.ndarray:
+    """(j, 2 or 3) -> (j, 3): without one the confidence is 1; above 1 (COCO's flag 2, old AlphaPose) it counts as 1."""
+    confidence = np.clip(points[:, 2], 0.0, 1.0) if points.shape[1] == 3 else np.ones(len(points))
+    return np.column_stack([points[:, :2], confidence])
+
+
+def _whole(track: Any) -> int | None:
+    """A person's number: an int, a float, or a list of one; -1 and nothing mean none."""
+    values = np.ravel(np.array([] if track is None else track, float))
+    return int(values[0]) if len(values) and values[0] >= 0 else None
+
+
+def _frame_numbers(names: list[Any]) -> list[int]:
+    """Numbers as they are; of names the last group of digits if all have one and they tell the names apart,
+    else the rank among the names."""
+    if all(isinstance(name, int) for name in names):
+        return names
+    stems = [re.sub(r"\.[A-Za-z]\w*$", "", str(name)) for name in names]
+    digits = [re.findall(r"\d+", stem) for stem in stems]
+    if all(digits) and len({int(d[-1]) for d in digits}) == len(set(stems)):
+        return [int(d[-1]) for d in digits]
+    rank = {stem: i for i, stem in enumerate(sorted(set(stems)))}
+    return [rank[stem] for stem in stems]
+
+
+def _layout(path: Path, joints: int, named: str | None, kind: str) -> Layout:
+    if named is not None:
+        known = {re.sub(r"\W|_", "", k.lower()): v for k, v in LAYOUTS.items()}
+        known |= {re.sub(r"\W|_", "", v.name.lower()): v for v in LAYOUTS.values()}
+        layout = known.get(re.sub(r"\W|_", "", named.lower()))
+        if layout is None:
+            raise BadInput(f"unknown layout {named!r}{nearest(named, LAYOUTS)}; expected {', '.join(LAYOUTS)}")
+        if joints != len(layout.joints) and BODY_OF.get(joints) is not layout:
+            raise BadInput(f"{path}: has {joints} joints, {layout.name} has {len(layout.joints)}; say another --layout")
+        return layout
+    if joints not in BODY_OF:
+        raise BadInput(
+            f"{path}: {joints} joints are no layout known here; expected 17 (coco or h36m), 25 (body_25), 26 (halpe), "
+            "133 or 136 (whole body)"
+        )
+    if joints == 17 and kind == "npz":
+        raise BadInput(f"{path}: 17 joints may be COCO-17 or Human3.6M-17; say which with --layout coco or h36m")
+    return BODY_OF[joints]
+
+
+def _size(path: Path, size_px: tuple[int, int] | None) -> tuple[int, int]:
+    if size_px is None:
+        raise BadInput(f"{path}: does not say how large the image is; give its width and height with --size-px")
+    if min(size_px) < 1:
+        raise BadInput(f"size_px must be positive, got {size_px}")
+    return size_px
+
+
+def _check_inside(path: Path, xy_px: np.ndarray, size_px: tuple[int, int]) -> None:
+    if np.abs(xy_px).max() <= 2:
+        raise BadInput(f"{path}: the coordinates look normalised (all within 2); give them in pixels")
+    outside = ((xy_px < 0) | (xy_px > size_px)).any(-1).mean()
+    if outside > 0.5:
+        raise BadInput(
+            f"{path}: {outside:.0%} of the keypoints lie outside an image of {size_px[0]}x{size_px[1]}; give its true "
+            "size with --size-px"
+        )
+
+
+def _number(path: Path, detections: list[Detection]) -> tuple[list[Detection], int, int]:
+    """Sorted and numbered 0, 1, ...; then the first number in the file and the step between numbers."""
+    detections = sorted(detections, key=lambda d: d.frame)
+    present = sorted({d.frame for d in detections})
+    step = math.gcd(*(b - a for a, b in pairwise(present))) or 1
+    span = (present[-1] - present[0]) // step + 1
+    if span > 20 * len(present) + 100:
+        raise BadInput(
+            f"{path}: {len(present)} frames are numbered from {present[0]} to {present[-1]}, which is no clip; "
+            "give consecutive frames of one video"
+        )
+    return [d._replace(frame=(d.frame - present[0]) // step) for d in detections], present[0], step
+
+
+def _tracks(detections: list[Detection], patience: int) -> tuple[dict[int, list[Detection]], bool]:
+    """Detections by person, and whether the file numbers them.  If not, and a frame holds several, a detection
+    goes on with the person of the last ``patience`` frames whose box it overlaps most (by at least 0.3 of their
+    union)."""
+    tracks: dict[int, list[Detection]] = {}
+    if all(d.track is not None for d in detections):
+        for d in detections:
+            tracks.setdefault(d.track or 0, []).append(d)
+        return {k: list({d.frame: d for d in v}.values()) for k, v in sorted(tracks.items())}, True
+    by_frame: dict[int, list[Detection]] = {}
+    for d in detections:
+        by_frame.setdefault(d.frame, []).append(d)
+    if len(by_frame) == len(detections):
+        return {0: detections}, False
+    for frame, people in by_frame.items():
+        pairs = sorted(
+            ((_overlap(_box(seen[-1].points), _box(d.points)), k, i))
+            for k, seen in tracks.items()
+            if frame - seen[-1].frame <= patience
+            for i, d in enumerate(people)
+        )
+        free_tracks, free_people = set(tracks), set(range(len(people)))
+        for overlap, k, i in reversed(pairs):
+            if overlap >= 0.3 and k in free_tracks and i in free_people:
+                tracks[k].append(people[i])
+                free_tracks.remove(k)
+                free_people.remove(i)
+        for i in sorted(free_people):
+            tracks[len(tracks)] = [people[i]]
+    return tracks, False
+
+
+def _box(points: np.ndarray) -> np.ndarray:
+    """Left, top, right, bottom of the joints that were seen; of no size where none was."""
+    xy = points[(points[:, 2] > 0) & np.isfinite(points).all(-1), :2]
+    return np.concatenate([xy.min(0), xy.max(0)]) if len(xy) else np.zeros(4)
+
+
+def _area(box: np.ndarray) -> float:
+    return float(np.prod(np.maximum(box[2:] - box[:2], 0.0)))
+
+
+def _overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union."""
+    common = _area(np.concatenate([np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])]))
+    return common / max(_area(a) + _area(b) - common, 1e-9)
+
+
+def _choose(
+    path: Path, tracks: dict[int, list[Detection]], person: int | None, tracked: bool
+) -> tuple[list[Detection], str]:
+    if person is not None and person not in tracks:
+        listed = ", ".join(f"{k} ({len(v)} frames)" for k, v in list(tracks.items())[:12])
+        raise BadInput(f"{path}: no person {person}; there are {listed}{', ...' if len(tracks) > 12 else ''}")
+    if len(tracks) == 1:
+        return next(iter(tracks.values())), "the only person"
+    area = {k: sum(_area(_box(d.points)) for d in v) for k, v in tracks.items()}
+    chosen = max(area, key=lambda k: area[k]) if person is None else person
+    why = "" if person is not None else ", the largest boxes summed over the frames"
+    numbered = "numbered in the file" if tracked else "followed by box overlap"
+    return tracks[chosen], f"person {chosen} of {len(tracks)} ({numbered}{why})"
+
+
+def _missing_as_nan(points: np.ndarray, min_confidence: float) -> np.ndarray:
+    """NaN in the place and 0 in the confidence of keypoints that count as not seen."""
+    unseen = ~np.isfinite(points).all(-1) | (points[..., 2] < min_confidence) | (points[..., 2] == 0)
+    unseen |= (points[..., :2] == 0).all(-1)
+    out = points.copy()
+    out[unseen] = (np.nan, np.nan, 0.0)
+    return out
+
+
+def _fill(points: np.ndarray, missing: np.ndarray, max_gap: int) -> tuple[np.ndarray, str]:
+    """Fill the joints (t, 17) that are missing, as :func:`read_keypoints` says; second, a sentence on what was done."""
+    out = np.where(missing[..., None], 0.0, points)
+    ever = np.any(~missing, axis=0)
+    long = np.zeros_like(missing)
+    for j in np.flatnonzero(ever):  # parents come first
+        long[:, j] = _long_runs(missing[:, j], max_gap)
+        anchor = _nearest_ancestor(int(j), ever)
+        base = np.zeros((len(out), 2)) if anchor is None else out[:, anchor, :2]
+        direct, relative = _interpolate(out[:, j, :2], missing[:, j]), _interpolate(out[:, j, :2] - base, missing[:, j])
+        out[:, j, :2] = np.where(long[:, j, None], relative + base, direct)
+    unit_px = _unit_px(out, ever)
+    for j, neighbour in _spread(ever):
+        out[:, j, :2] = out[:, neighbour, :2] + (STANDING[j] - STANDING[neighbour]) * unit_px
+    counts = {
+        f"between neighbours in time (gaps up to {max_gap} frames)": int((missing & ~long)[:, ever].sum()),
+        "along with the body (longer gaps)": int(long[:, ever].sum()),
+        f"as in a standing body (never seen: {', '.join(n for n, e in zip(JOINTS, ever, strict=True) if not e)})": int(
+            missing[:, ~ever].sum()
+        ),
+    }
+    done = ", ".join(f"{n:,} {how}" for how, n in counts.items() if n)
+    return out, f"filled {int(missing.sum()):,} of {missing.size:,} joints" + (f": {done}" if done else "")
+
+
+def _long_runs(missing: np.ndarray, max_gap: int) -> np.ndarray:
+    """Which of (t,) lie in a run of more than ``max_gap`` missing."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], missing.astype(np.int8), [0]])))
+    out = np.zeros_like(missing)
+    for a, b in edges.reshape(-1, 2):
+        out[a:b] = b - a > max_gap
+    return out
+
+
+def _interpolate(xy: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    """Linear in time where missing, held at the ends: (t, 2)."""
+    frames, seen = np.arange(len(xy)), np.flatnonzero(~missing)
+    return np.stack([np.interp(frames, seen, xy[seen, axis]) for axis in range(2)], axis=-1)
+
+
+def _nearest_ancestor(joint: int, ever: np.ndarray) -> int | None:
+    while (joint := PARENTS[joint]) >= 0:
+        if ever[joint]:
+            return joint
+    return None
+
+
+def _spread(ever: np.ndarray) -> Iterable[tuple[int, int]]:
+    """Each joint that never appears, with a neighbour in the skeleton that did or that came before it here."""
+    known = set(np.flatnonzero(ever).tolist())
+    while len(known) < len(JOINTS):
+        for j in range(len(JOINTS)):
+            neighbours = [k for k in known if PARENTS[j] == k or PARENTS[k] == j]
+            if j not in known and neighbours:
+                yield j, neighbours[0]
+                known.add(j)
+
+
+def _unit_px(points: np.ndarray, ever: np.ndarray) -> np.ndarray:
+    """What a unit of :data:`STANDING` is in this clip, in x and y (t, 2): from the spread of the joints that appear
+    against theirs in a standing body.  In x also from how far shoulders and hips are apart, which is negative for
+    a person seen from behind."""
+    seen = np.flatnonzero(ever)
+    extent = max(float(np.ptp(STANDING[seen], axis=0).max()), 0.2)
+    unit = float(np.median(np.ptp(points[:, seen, :2], axis=1).max(-1))) / extent
+    pairs = [(JOINTS.index(f"L{n}"), JOINTS.index(f"R{n}")) for n in ("Shoulder", "Hip")]
+    breadths = [
+        (points[:, left, 0] - points[:, right, 0]) / (STANDING[left] - STANDING[right])[0]
+        for left, right in pairs
+        if ever[left] and ever[right]
+    ]
+    breadth = np.mean(breadths, axis=0) if breadths else np.full(len(points), unit)
+    return np.stack([np.clip(breadth, -unit, unit), np.full(len(points), unit)], axis=-1)
