@@ -8,6 +8,9 @@ Expected time: not measured here yet; a CUDA device is needed.
     moga-st eval runs/mfmnist_simvp_moga
 """
 
+import sys
+
+from moga_st.cli import main
 from moga_st.data.digits import FashionMNISTConfig
 from moga_st.engine import RunConfig
 from moga_st.models.simvp import SimVPConfig
@@ -25,3 +28,7 @@ def config() -> RunConfig:
         batch_size=16,
         validate_every=6_250,  # 10 epochs
     )
+
+
+if __name__ == "__main__":
+    main(["train", __file__, *sys.argv[1:]])

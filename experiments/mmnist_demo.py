@@ -3,6 +3,9 @@
 make demo
 """
 
+import sys
+
+from moga_st.cli import main
 from moga_st.engine import RunConfig
 from moga_st.models.simvp import MogaTranslatorConfig, SimVPConfig
 from moga_st.optim import OptimConfig
@@ -13,11 +16,16 @@ def config() -> RunConfig:
     return RunConfig(
         name="mmnist_demo",
         task=MovingDigitsConfig(val_sequences=64, test_sequences=512),
+        # frames are folded 4x4 into channels: nearly all the time then goes into the translator, at 8x8
         model=SimVPConfig(
-            width=32, patch=2, layers=2, translator=MogaTranslatorConfig(width=128, depth=4, ffn_ratio=4)
+            width=16, patch=4, layers=2, translator=MogaTranslatorConfig(width=128, depth=4, ffn_ratio=4)
         ),
         optim=OptimConfig(algorithm="adamw", lr=3e-3, schedule="onecycle", clip_norm=1.0),
-        steps=500,
-        batch_size=16,
-        validate_every=250,
+        steps=1200,
+        batch_size=8,
+        validate_every=300,
     )
+
+
+if __name__ == "__main__":
+    main(["train", __file__, *sys.argv[1:]])
