@@ -5,9 +5,11 @@ READY := .venv/.ready
 
 .PHONY: demo test lint
 
-demo: $(READY)  ## train a small model on real digits, evaluate it, draw its predictions
+demo: $(READY)  ## train, evaluate and draw: video prediction on real digits, then poses of a generated body
 	$(BIN)/moga-st train mmnist_demo
 	$(BIN)/moga-st eval runs/mmnist_demo
+	$(BIN)/moga-st train pose_demo
+	$(BIN)/moga-st eval runs/pose_demo
 
 test: $(READY)  ## the whole suite
 	$(BIN)/python -m pytest

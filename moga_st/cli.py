@@ -28,7 +28,11 @@ usage: moga-st VERB ...
   train RECIPE         train a recipe, or go on with it; every field of it is a flag
   eval RUN_OR_WEIGHTS  score a run or a weights file on the test set, and draw examples
   predict WEIGHTS CLIP predict a clip's future (.npy, .gif, .mp4) and draw it
+  lift WEIGHTS KEYPOINTS
+                       lift a person's 2D keypoints to 3D; write npz, BVH and an animation
   data RECIPE          find and check a recipe's data; export sequences
+  data prepare NAME SRC
+                       turn downloaded motion data (cmu-mocap, human3.6m) into the file that recipes read
   models               list every model with parameters and operations
   bench RECIPE         time its training step, inference and data
   convert IN OUT       turn a published checkpoint into weights of this package
@@ -44,6 +48,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
         "train": train,
         "eval": evaluate,
         "predict": predict,
+        "lift": lift,
         "data": data,
         "models": models,
         "bench": bench,
@@ -130,6 +135,9 @@ def evaluate(argv: list[str]) -> None:
     changes: dict[str, Any] = {"lpips": True} if args.lpips else {}
     if args.sequences is not None:
         changes[f"{args.split}_sequences"] = args.sequences
+    for name in changes:
+        if name not in {f.name for f in dataclasses.fields(task_config)}:
+            raise BadInput(f"--{name.partition('_')[2] or name}: {type(task_config).__name__} has no {name}")
     device = dist.setup(args.device)
     try:
         task = dataclasses.replace(task_config, **changes).build(Setting(device, data_root(args.data_root)))
@@ -157,8 +165,7 @@ def evaluate(argv: list[str]) -> None:
     if args.json:
         print(text)
     else:
-        print(f"{path}\n{task.facts['digits']}\n{args.split}: {task.facts['test_set']}\n")
-        print(_score_table(scores))
+        print(f"{path}\n{_facts(task.facts)}\n\n{args.split}\n{_score_table(scores)}")
         print(f"\nwritten: {out}/eval.json, {', '.join(p.name for p in pictures)}")
 
 
@@ -233,6 +240,81 @@ def predict(argv: list[str]) -> None:
 
 
 @dataclass(frozen=True)
+class Lift:
+    """Lift one person's 2D keypoints to 3D; write npz, BVH and an animation beside the input."""
+
+    weights: Positional[Path]
+    """A .safetensors file or a run's folder."""
+    keypoints: Positional[Path]
+    """npz, or json of COCO, OpenPose, AlphaPose or mmpose (a file, or a folder with a file a frame)."""
+    size_px: tuple[int, int] | None = None
+    """Width and height of the image, where the file does not say."""
+    fps: float | None = None
+    """Frame rate; the file's, else 30."""
+    layout: Literal["h36m", "coco", "body_25", "halpe"] | None = None
+    """Joint layout; by the number of joints if left out."""
+    person: int | None = None
+    """The person's number in the file; left out, the one who takes up most of the images."""
+    min_confidence: float = 0.3
+    """A joint below it counts as missing and is filled in."""
+    smooth: bool = True
+    """Smooth the keypoints with a one-euro filter before lifting."""
+    device: str = "auto"
+    """auto (CUDA if there is one), cpu, cuda or cuda:N."""
+    out: Path = Path("lifted")
+    """Folder for NAME.npz, NAME.bvh, NAME.png, NAME.gif and NAME.mp4."""
+    json: bool = False
+    """Print what was done as JSON."""
+
+
+def lift(argv: list[str]) -> None:
+    """`moga-st lift WEIGHTS KEYPOINTS`."""
+    args = tyro.cli(Lift, prog="moga-st lift", args=argv)
+    import time
+
+    import numpy as np
+
+    from moga_st import checkpoint, dist, lifting
+    from moga_st.data.bvh import write_bvh
+    from moga_st.data.keypoints import read_keypoints
+    from moga_st.draw_pose import save_lift
+
+    device = dist.setup(args.device)
+    path = checkpoint.find_weights(args.weights)
+    net = checkpoint.load_model(path, device)
+    found = read_keypoints(
+        args.keypoints,
+        size_px=args.size_px,
+        fps=args.fps,
+        layout=args.layout,
+        person=args.person,
+        min_confidence=args.min_confidence,
+    )
+    start = time.perf_counter()
+    poses_m = lifting.lift(net, found, device, args.smooth)
+    seconds = time.perf_counter() - start
+    args.out.mkdir(parents=True, exist_ok=True)
+    stem = args.out / args.keypoints.stem
+    title = args.keypoints.name
+    upright_m = lifting.upright(poses_m)
+    written = save_lift(stem, found.points_px, found.size_px, upright_m, found.fps, title)
+    bvh, npz = (stem.with_name(stem.name + suffix) for suffix in (".bvh", ".npz"))
+    write_bvh(bvh, upright_m, found.fps)
+    np.savez(npz, poses_m=upright_m, keypoints_px=found.points_px, fps=found.fps, size_px=found.size_px)
+    result = {
+        "frames": len(poses_m),
+        "fps": found.fps,
+        "input": f"{found.layout}; {found.note}",
+        "frames_per_second": round(len(poses_m) / seconds, 1),
+        "written": [str(p) for p in (npz, bvh, *written)],
+    }
+    if args.json:
+        print(json.dumps(result, indent=2))
+    else:
+        print(_facts({**result, "written": ", ".join(result["written"])}))
+
+
+@dataclass(frozen=True)
 class Data:
     """Find a recipe's data, check it, say what it is; with --export write sequences of it."""
 
@@ -248,10 +330,26 @@ class Data:
     """Print what was found as JSON."""
 
 
-def data(argv: list[str]) -> None:
-    """`moga-st data RECIPE`."""
-    recipe, rest = _recipe_argument("data", argv)
+@dataclass(frozen=True)
+class Prepare:
+    """Turn downloaded motion data into the one HDF5 file that recipes read."""
 
+    name: Positional[Literal["cmu-mocap", "human3.6m"]]
+    """Which data set."""
+    source: Positional[Path]
+    """Folder or file, in any of the formats that datasets/NAME/README.md lists."""
+    out: Path | None = None
+    """File to write; default NAME.h5 in the data root."""
+    src_fps: float = 120.0
+    """Frame rate of CMU's .amc files: 120 for most, 60 for a few."""
+
+
+def data(argv: list[str]) -> None:
+    """`moga-st data RECIPE` and `moga-st data prepare NAME SRC`."""
+    if argv[:1] == ["prepare"]:
+        _prepare(tyro.cli(Prepare, prog="moga-st data prepare", args=argv[1:]))
+        return
+    recipe, rest = _recipe_argument("data", argv)
     args = tyro.cli(Data, prog=f"moga-st data {recipe}", args=rest)
     import numpy as np
     import torch
@@ -271,12 +369,20 @@ def data(argv: list[str]) -> None:
         frames = task.sequences(args.split, 0, args.count)[:, :, 0].numpy()
         np.save(args.export, frames if args.count > 1 else frames[0])
         facts["written"] = str(args.export)
-    if args.json:
-        print(json.dumps(facts, indent=2))
+    print(json.dumps(facts, indent=2) if args.json else _facts(facts))
+
+
+def _prepare(args: Prepare) -> None:
+    from moga_st.data import human36m, mocap, prepared
+
+    out = args.out or data_root(None) / f"{args.name}.h5"
+    if not args.source.exists():
+        raise BadInput(f"{args.source}: no such file or folder")
+    if args.name == "cmu-mocap":
+        mocap.prepare(args.source, out, args.src_fps)
     else:
-        for key, value in facts.items():
-            if key != "conventions":
-                print(f"{key}: {value}")
+        human36m.prepare(args.source, out)
+    print(prepared.describe(out))
 
 
 @dataclass(frozen=True)
@@ -292,9 +398,10 @@ def models(argv: list[str]) -> None:
     args = tyro.cli(Models, prog="moga-st models", args=argv)
     from moga_st import recipes
     from moga_st.bench import count
-    from moga_st.models import moganet
+    from moga_st.models import lifter, moganet
 
-    known = {f"moganet_{k}": v for k, v in moganet.SIZES.items()}
+    known: dict[str, Any] = {f"moganet_{k}": v for k, v in moganet.SIZES.items()}
+    known |= {f"lifter_{k}": v for k, v in lifter.SIZES.items()}
     known |= {name: recipes.load(name).model for name in recipes.names()}
     rows = []
     for name, config in known.items():
@@ -403,15 +510,36 @@ def _run_config(path: Path, about: dict[str, Any], recipe: str | None) -> RunCon
 
 
 def _score_table(scores: dict[str, float]) -> str:
-    """Model and baseline in rows, then the model's MSE at each lead time."""
+    """Model and baseline in rows, metrics in columns; then each breakdown of the first metric (lead time, action)."""
     names = [k for k in scores if "/" not in k]
+    prefixes = list(dict.fromkeys(k.removesuffix(names[0]) for k in scores if k.endswith(f"/{names[0]}")))
     rows = [["", *names]]
-    for label, prefix in (("model", ""), ("copy last frame", "copy_last/")):
-        rows.append([label, *(_cell(scores[prefix + n]) for n in names)])
-    curves = [["lead time", *(k.rsplit("/", 1)[1] for k in scores if k.startswith("mse/frame/"))]]
-    for label, prefix in (("model MSE", ""), ("copy last MSE", "copy_last/")):
-        curves.append([label, *(f"{v:.1f}" for k, v in scores.items() if k.startswith(f"{prefix}mse/frame/"))])
-    return f"{_table(rows)}\n\n{_table(curves)}"
+    for prefix in ("", *prefixes):
+        label = prefix.rstrip("/").replace("_", " ") or "model"
+        rows.append([label, *(_cell(scores[prefix + n]) if prefix + n in scores else "" for n in names)])
+    tables = [_table(rows)]
+    breakdowns = dict.fromkeys(k.split("/")[1] for k in scores if k.startswith(f"{names[0]}/"))
+    for kind in breakdowns:
+        parts = [k.split("/", 2)[2] for k in scores if k.startswith(f"{names[0]}/{kind}/")]
+        rows = [[kind, "model", *(p.rstrip("/").replace("_", " ") for p in prefixes)]]
+        for part in parts:
+            values = [scores.get(f"{prefix}{names[0]}/{kind}/{part}") for prefix in ("", *prefixes)]
+            rows.append([part, *(_cell(v) for v in values)])
+        if not any(row[2:] and any(row[2:]) for row in rows[1:]):
+            rows = [row[:2] for row in rows]
+        tables.append(f"{names[0]} by {kind}\n{_table(rows)}")
+    return "\n\n".join(tables)
+
+
+def _facts(facts: dict[str, Any]) -> str:
+    """What the numbers mean, a line each, without the standing conventions."""
+    lines = []
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            lines += [f"{k}: {v}" for k, v in value.items() if key != "conventions" and v not in (None, [], "")]
+        else:
+            lines.append(f"{key}: {value}")
+    return "\n".join(lines)
 
 
 def _cell(value: Any) -> str:

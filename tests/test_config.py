@@ -15,7 +15,19 @@ PACKAGE = Path(moga_st.__file__).parent
 # who may import whom: a module imports only from its own layer's left
 LAYERS = [
     {"config"},
-    {"dist", "draw", "draw_pose", "checkpoint", "optim", "models", "data", "metrics", "convert"},
+    {
+        "dist",
+        "draw",
+        "draw_pose",
+        "checkpoint",
+        "optim",
+        "models",
+        "data",
+        "metrics",
+        "convert",
+        "integrations",
+        "lifting",
+    },
     {"tasks"},
     {"engine"},
     {"recipes", "bench"},

@@ -1,0 +1,34 @@
+"""The XS lifter, 27 frames, on CMU motion capture with exact 2D keypoints.
+
+Source: our own; the protocol is that of `moga_st/tasks/pose.py`, the fields of PoseConfig.
+Data: CMU motion capture, 17 joints, four virtual cameras a clip; test subjects S05, S07, S14, S16, S35.
+Expected time and score: see experiments/README.md.
+
+    moga-st data prepare cmu-mocap SRC
+    moga-st train cmu_moga_27f
+    moga-st eval runs/cmu_moga_27f
+"""
+
+import sys
+
+from moga_st.cli import main
+from moga_st.engine import RunConfig
+from moga_st.models.lifter import LifterConfig
+from moga_st.optim import OptimConfig
+from moga_st.tasks.pose import PoseConfig
+
+
+def config() -> RunConfig:
+    return RunConfig(
+        name="cmu_moga_27f",
+        task=PoseConfig(),
+        model=LifterConfig(),
+        optim=OptimConfig(algorithm="adamw", lr=1e-3, weight_decay=0.01, schedule="cosine", warmup=0.05, clip_norm=1.0),
+        steps=30_000,
+        batch_size=64,
+        validate_every=2_000,
+    )
+
+
+if __name__ == "__main__":
+    main(["train", __file__, *sys.argv[1:]])

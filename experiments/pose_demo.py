@@ -1,0 +1,32 @@
+"""A small pose lifter on generated motion, for a laptop's CPU, offline.
+
+The poses are generated (an articulated body, see `moga_st/data/generated_poses.py`): no person's, and their
+scores say nothing about people.
+
+    make demo
+"""
+
+import sys
+
+from moga_st.cli import main
+from moga_st.data.poses import GeneratedConfig
+from moga_st.engine import RunConfig
+from moga_st.models.lifter import LifterConfig
+from moga_st.optim import OptimConfig
+from moga_st.tasks.pose import PoseConfig
+
+
+def config() -> RunConfig:
+    return RunConfig(
+        name="pose_demo",
+        task=PoseConfig(data=GeneratedConfig(), val_clips=4),
+        model=LifterConfig(width=48, depth=4),
+        optim=OptimConfig(algorithm="adamw", lr=2e-3, weight_decay=0.01, schedule="onecycle", clip_norm=1.0),
+        steps=500,
+        batch_size=16,
+        validate_every=250,
+    )
+
+
+if __name__ == "__main__":
+    main(["train", __file__, *sys.argv[1:]])

@@ -1,0 +1,59 @@
+"""From a person's keypoints of any length to 3D poses: windows, mirrored averaging, axes.
+
+Shape legend: ``t`` frames, 17 joints of Human3.6M.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from moga_st.config import BadInput
+from moga_st.data.camera import normalise_screen
+from moga_st.data.keypoints import Keypoints, blend, cut, one_euro, windows
+from moga_st.data.skeleton import flip
+from moga_st.models.lifter import Lifter
+
+BATCH = 64  # windows at once: bounds memory
+
+
+@torch.no_grad()
+def lift(net: nn.Module, keypoints: Keypoints, device: torch.device, smooth: bool = True) -> np.ndarray:
+    """Root-relative poses (t, 17, 3) in metres, in the camera's axes (x right, y down, z forward).
+
+    Windows of the length the net was trained on overlap by half and are blended; each prediction is averaged
+    with that of its mirror image.
+
+    Raises:
+        BadInput: the net is no lifter.
+    """
+    if not isinstance(net, Lifter):
+        raise BadInput(f"the weights hold a {type(net).__name__}; lift needs a pose lifter")
+    points = keypoints.points_px.copy()
+    if smooth:
+        points[..., :2] = one_euro(points[..., :2], keypoints.fps)
+    size = torch.tensor(keypoints.size_px, dtype=torch.float32)
+    screen = normalise_screen(torch.from_numpy(points).float(), size)[..., : net.config.channels].numpy()
+    t, length = len(screen), net.config.frames
+    # a net that gives only the centre frame needs a window around each
+    pad = length // 2
+    if net.config.centre_only:
+        padded = np.concatenate([screen[:1].repeat(pad, 0), screen, screen[-1:].repeat(pad, 0)])
+        starts = np.arange(t)
+        batches = cut(padded, starts, length)
+    else:
+        starts = windows(t, length, max(1, length // 2))
+        batches = cut(screen, starts, length)
+    predicted = []
+    for batch in torch.from_numpy(batches).split(BATCH):
+        x = batch.to(device)
+        predicted.append(((net(x) + flip(net(flip(x)))) / 2).float().cpu())
+    poses = torch.cat(predicted).numpy()
+    poses = poses[:, 0] if net.config.centre_only else blend(poses, starts, t)
+    return poses - poses[:, :1]
+
+
+def upright(poses_m: np.ndarray) -> np.ndarray:
+    """Camera axes (x right, y down, z forward) -> x right, y away from the camera, z up: (t, 17, 3)."""
+    return np.stack([poses_m[..., 0], poses_m[..., 2], -poses_m[..., 1]], axis=-1)

@@ -1,0 +1,343 @@
+"""3D pose lifting: keypoints of a video in, poses in camera space out; data, losses and evaluation by protocol.
+
+Two protocol families measure different things and are not comparable (``family``):
+
+- **videopose3d**: metric poses in camera space, root-relative targets, the predicted root not set to zero.
+- **motionbert**: poses in the image (x, y in pixels, z to scale) normalised by the image's width; multiplied by
+  the ground truth's 2.5d factor they become millimetres; the predicted root is set to zero.
+
+All that defines the protocol is a field of :class:`PoseConfig` and lands in every record.
+
+Shape legend: ``n`` frames of all sequences one after the other (a sequence is one camera's view of a clip),
+``b`` windows, ``t`` frames of a window, ``j`` joints (17).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from moga_st import dist
+from moga_st.config import BadInput
+from moga_st.data.camera import DetectorNoise, detect, normalise_screen
+from moga_st.data.moving_mnist import uniform
+from moga_st.data.poses import CMUConfig, PoseDataConfig
+from moga_st.data.prepared import Clip
+from moga_st.data.skeleton import JOINTS, flip
+from moga_st.draw_pose import save_lift
+from moga_st.lifting import upright
+from moga_st.metrics import pose as metrics
+from moga_st.tasks.task import Setting, Split, TaskConfig
+
+METRICS_MM = ("mpjpe", "p_mpjpe", "n_mpjpe", "mpjve")
+CHUNK = 20_000  # frames measured at once: bounds the memory of the metrics
+CONVENTIONS = {
+    "mpjpe": "protocol #1, mm",
+    "p_mpjpe": "protocol #2, after Procrustes alignment with scale, mm",
+    "n_mpjpe": "protocol #3, after scaling, mm",
+    "mpjve": "velocity error, mm a frame",
+    "pck": "share of joints within 150 mm",
+    "auc": "mean of pck over thresholds 0, 5, ..., 150 mm (MPI-INF-3DHP)",
+}
+
+
+@dataclass(frozen=True)
+class PoseConfig(TaskConfig):
+    """Lift windows of ``frames`` keypoints to poses. Every field but the last four names the protocol."""
+
+    data: PoseDataConfig = field(default_factory=CMUConfig)
+    """Where the clips come from."""
+    family: Literal["videopose3d", "motionbert"] = "videopose3d"
+    """Space, root and unit of the error; see the module's docstring."""
+    keypoints: str = "gt"
+    """2D source: gt (exact projections), noisy (gt through `noise`), or a detector's name in the prepared file."""
+    noise: DetectorNoise = field(default_factory=DetectorNoise)
+    """What `noisy` means."""
+    confidence: bool = False
+    """Give the detector's confidence as a third channel (1 where the source has none)."""
+    frames: int = 27
+    """Frames the model sees at once."""
+    flip_test: bool = True
+    """Average the prediction with that of the mirrored input."""
+    left_out: tuple[str, ...] = ()
+    """Test clips left out, by the end of their names."""
+    averaging: Literal["frame", "action"] = "frame"
+    """frame: mean over all frames; action: unweighted mean of the actions' means over frames."""
+    flip_train: bool = True
+    """Mirror every second training window at random."""
+    velocity_weight: float = 0.5
+    """Weight of the velocity loss beside MPJPE (models that give all frames)."""
+    val_clips: int = 16
+    """Validation clips used (spread over all)."""
+    eval_batch: int = 64
+    """Windows a batch in evaluation: memory, not results."""
+
+    def build(self, setting: Setting) -> PoseLifting:
+        return PoseLifting(self, setting)
+
+
+class Sequences(NamedTuple):
+    """Views of clips, frame after frame, on the device."""
+
+    keypoints: Tensor  # (n, 17, 2 or 3) normalised screen coordinates
+    target: Tensor  # (n, 17, 3) what the model learns, root-relative
+    first: Tensor  # (n,) number of the first frame of the sequence that the frame is in
+    last: Tensor  # (n,) number of its last frame
+    truth_mm: Tensor  # (n, 17, 3) root-relative
+    to_mm: Tensor  # (n,) model unit to millimetres
+    action: list[str]  # of each sequence
+    bounds: list[tuple[int, int]]  # first and last + 1 of each sequence
+    shown: list[tuple[np.ndarray, tuple[int, int], float, str]]  # of each: keypoints in px, image size, fps, name
+
+
+class PoseLifting:
+    """The task that :class:`PoseConfig` describes."""
+
+    monitor = "mpjpe"
+
+    def __init__(self, config: PoseConfig, setting: Setting):
+        if config.frames < 1 or config.frames % 2 == 0:
+            raise BadInput(f"task.frames: expected an odd number, which has a centre, got {config.frames}")
+        if setting.seed < 0:
+            raise BadInput(f"seed: expected 0 or more, got {setting.seed}")
+        for name in ("val_clips", "eval_batch"):
+            if getattr(config, name) < 1:
+                raise BadInput(f"task.{name}: expected at least 1, got {getattr(config, name)}")
+        self.config, self.setting = config, setting
+        sets = config.data.load(setting.data_root)
+        test = [clip for clip in sets.test if not clip.name.endswith(config.left_out)] if config.left_out else sets.test
+        if config.left_out and len(sets.test) - len(test) < len(config.left_out):
+            raise BadInput(f"task.left_out: not every one of {', '.join(config.left_out)} ends a test clip's name")
+        spread = np.unique(np.linspace(0, len(sets.val) - 1, min(config.val_clips, len(sets.val))).round().astype(int))
+        self.train = self._sequences(sets.train)
+        self.splits: dict[str, Sequences] = {
+            "val": self._sequences([sets.val[i] for i in spread] or sets.test[: config.val_clips]),
+            "test": self._sequences(test),
+        }
+        self.data_fingerprint = sets.fingerprint
+        self.facts: dict[str, Any] = {
+            "data": sets.source,
+            "protocol": {
+                "family": config.family,
+                "space": "camera, metric" if config.family == "videopose3d" else "image, times the true 2.5d factor",
+                "root": "target relative to the hip; predicted root "
+                + ("as predicted" if config.family == "videopose3d" else "set to zero"),
+                "keypoints": config.keypoints,
+                "noise": config.noise.to_dict() if config.keypoints == "noisy" else None,
+                "frames": config.frames,
+                "flip_test": config.flip_test,
+                "left_out": list(config.left_out),
+                "averaging": config.averaging,
+                "test_frames": len(self.splits["test"].first),
+            },
+            "conventions": CONVENTIONS,
+        }
+
+    def batch(self, index: int) -> tuple[Tensor, Tensor]:
+        """Keypoints (b, t, 17, c) and targets (b, t, 17, 3), this rank's share.
+
+        A window's centre is uniform over all training frames; beyond the clip's ends its end frames repeat.
+        """
+        size = self.setting.batch_size
+        part = dist.local_slice(size)
+        number = torch.arange(index * size + part.start, index * size + part.stop, device=self.setting.device)
+        draws = uniform(self.setting.seed, number, 2)
+        centre = (draws[:, 0] * len(self.train.first)).long()
+        keypoints, target = self._windows(self.train, centre)
+        if self.config.flip_train:
+            mirrored = (draws[:, 1] < 0.5)[:, None, None, None]
+            keypoints = torch.where(mirrored, flip(keypoints), keypoints)
+            target = torch.where(mirrored, flip(target), target)
+        return keypoints, target
+
+    def loss(self, net: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """MPJPE, and the velocity's error for models that give all frames; model unit."""
+        keypoints, target = batch
+        pred = net(keypoints).float()
+        if pred.shape[1] == 1:
+            return (pred - _centre(target)).norm(dim=-1).mean()
+        loss = (pred - target).norm(dim=-1).mean()
+        if self.config.velocity_weight and pred.shape[1] > 1:
+            loss = loss + self.config.velocity_weight * (pred.diff(dim=1) - target.diff(dim=1)).norm(dim=-1).mean()
+        return loss
+
+    @torch.no_grad()
+    def evaluate(self, net: nn.Module, split: Split = "val") -> dict[str, float]:
+        """Metrics of ``net``, and of always predicting the mean training pose.
+
+        Returns:
+            ``{metric}`` and ``mean_pose/{metric}``, averaged as the protocol says; ``{metric}/action/{a}`` and
+            ``{metric}/joint/{j}``, means over frames.
+        """
+        data = self.splits[split]
+        result = self._measure(self.predict(net, data), data)
+        mean = self.train.target.mean(0).expand_as(data.target)
+        result |= {f"mean_pose/{k}": v for k, v in self._measure(mean, data).items() if "/" not in k}
+        return result
+
+    @torch.no_grad()
+    def predict(self, net: nn.Module, data: Sequences) -> Tensor:
+        """Poses (n, 17, 3) in the model's unit, of every frame.
+
+        A model that gives the centre frame sees a window around every frame; one that gives all frames sees
+        windows side by side, the last one reaching over the end.
+        """
+        was_training = net.training
+        net.eval()
+        t, out = self.config.frames, torch.zeros_like(data.target)
+        probe = self._windows(data, torch.zeros(1, dtype=torch.int64, device=out.device))[0]
+        centre_only = net(probe).shape[1] == 1
+        if centre_only:
+            centres = torch.arange(len(data.first), device=out.device)
+        else:
+            starts = [torch.arange(first, stop, t) + t // 2 for first, stop in data.bounds]
+            centres = torch.cat(starts).to(out.device)
+        for chunk in centres[dist.local_slice(len(centres))].split(self.config.eval_batch):
+            # beyond a short clip's end the centre itself lies in the next one: its window is that of the start
+            start = (chunk - t // 2) if not centre_only else chunk
+            keypoints = data.keypoints[self._frame_numbers(data, chunk, start)]
+            pred = net(keypoints).float()
+            if self.config.flip_test:
+                pred = (pred + flip(net(flip(keypoints)).float())) / 2
+            if centre_only:
+                out[chunk] = pred[:, 0]
+            else:
+                wanted = chunk[:, None] + torch.arange(-(t // 2), t - t // 2, device=out.device)
+                inside = wanted <= data.last[start][:, None]
+                out[wanted[inside]] = pred[inside]
+        net.train(was_training)
+        return dist.sum_over_ranks(out)
+
+    @torch.no_grad()
+    def draw(self, net: nn.Module, folder: Path) -> list[Path]:
+        """The best, median and worst test sequence by MPJPE (3 seconds each) as PNG, GIF and MP4."""
+        data = self.splits["test"]
+        pred = self._in_mm(self.predict(net, data), data)
+        error = metrics.mpjpe(pred, data.truth_mm).mean(-1)
+        order = np.argsort([error[a:b].mean().item() for a, b in data.bounds])
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = []
+        for label, i in (("best", order[0]), ("median", order[len(order) // 2]), ("worst", order[-1])):
+            keypoints_px, size_px, fps, name = data.shown[i]
+            first, stop = data.bounds[i]
+            stop = min(stop, first + round(3 * fps))
+            keypoints_px = keypoints_px[: stop - first]
+            if keypoints_px.shape[-1] == 2:
+                keypoints_px = np.concatenate([keypoints_px, np.ones_like(keypoints_px[..., :1])], -1)
+            title = f"{label}: {name}, MPJPE {error[first:stop].mean().item():.1f} mm"
+            shown = [upright(x[first:stop].cpu().numpy() / 1000) for x in (pred, data.truth_mm)]
+            paths += save_lift(folder / label, keypoints_px, size_px, shown[0], fps, title, truth_m=shown[1])
+        return paths
+
+    def _measure(self, pred: Tensor, data: Sequences) -> dict[str, float]:
+        pred = self._in_mm(pred, data)
+        values: dict[str, list[Tensor]] = defaultdict(list)
+        for x, y in zip(pred.split(CHUNK), data.truth_mm.split(CHUNK), strict=True):
+            for name in METRICS_MM[:3]:
+                values[name].append(getattr(metrics, name)(x, y))
+            values["pck"].append(metrics.pck(x, y, metrics.PCK_THRESHOLD_MM))
+            values["auc"].append(metrics.auc(x, y, 1.0))
+        per_frame = {name: torch.cat(v) for name, v in values.items()}  # (n, 17) each
+        # a clip's first frame has no velocity; the others' error is that of the step that led to them
+        moves = torch.ones(len(data.first), dtype=torch.bool, device=pred.device)
+        moves[data.first] = False
+        steps = torch.cat([torch.full_like(pred[:1, :, 0], torch.nan).double(), metrics.mpjve(pred, data.truth_mm)])
+        per_frame["mpjve"] = torch.where(moves[:, None], steps, torch.nan)
+        frames_of: dict[str, list[Tensor]] = defaultdict(list)
+        for action, (first, stop) in zip(data.action, data.bounds, strict=True):
+            frames_of[action].append(torch.arange(first, stop, device=pred.device))
+        index = {action: torch.cat(parts) for action, parts in sorted(frames_of.items())}
+        result: dict[str, float] = {}
+        details: dict[str, float] = {}
+        for name in (*METRICS_MM, "pck", "auc"):
+            x = per_frame[name]
+            by_action = {action: x[rows].nanmean().item() for action, rows in index.items()}
+            by_frame = x.nanmean().item()
+            result[name] = by_frame if self.config.averaging == "frame" else float(np.mean(list(by_action.values())))
+            details |= {f"{name}/action/{action}": value for action, value in by_action.items()}
+            joints = x.nanmean(0).tolist()
+            details |= {f"{name}/joint/{joint}": v for joint, v in zip(JOINTS, joints, strict=True)}
+        return result | details
+
+    def _in_mm(self, pred: Tensor, data: Sequences) -> Tensor:
+        if self.config.family == "motionbert":
+            pred = pred - pred[:, :1]
+        return pred * data.to_mm[:, None, None]
+
+    def _windows(self, data: Sequences, centre: Tensor) -> tuple[Tensor, Tensor]:
+        """Keypoints (b, t, 17, c) and targets around the frames ``centre`` (b,)."""
+        rows = self._frame_numbers(data, centre, centre)
+        return data.keypoints[rows], data.target[rows]
+
+    def _frame_numbers(self, data: Sequences, centre: Tensor, member: Tensor) -> Tensor:
+        """Frames (b, t) around ``centre``, clamped to the sequence that the frame ``member`` is in."""
+        reach = self.config.frames // 2
+        rows = centre[:, None] + torch.arange(-reach, reach + 1, device=centre.device)
+        return rows.clamp(data.first[member][:, None], data.last[member][:, None])
+
+    def _sequences(self, clips: list[Clip]) -> Sequences:
+        keypoints, target, truth, to_mm, bounds, action, shown = [], [], [], [], [], [], []
+        n = 0
+        for clip in clips:
+            if not clip.evenly_spaced and self.config.frames > 1:
+                raise BadInput(f"clip {clip.name}: its frames are not evenly spaced, so task.frames must be 1")
+            for number, view in enumerate(clip.views):
+                pixels, sizes, pose, mm, scale = self._view(clip, view, number)
+                keypoints.append(normalise_screen(pixels, sizes))
+                target.append(pose)
+                truth.append(mm)
+                to_mm.append(scale)
+                bounds.append((n, n + len(pose)))
+                action.append(clip.action)
+                width, height = (int(v) for v in sizes.reshape(-1, 2)[0])
+                shown.append((pixels.numpy(), (width, height), clip.fps, f"{clip.name} {clip.action}, {view}"))
+                n += len(pose)
+        lengths = torch.tensor([b - a for a, b in bounds])
+        first = torch.tensor([a for a, _ in bounds]).repeat_interleave(lengths)
+        last = torch.tensor([b - 1 for _, b in bounds]).repeat_interleave(lengths)
+        tensors = [torch.cat(v).float() for v in (keypoints, target, truth, to_mm)]
+        k, p, mm, scale = (x.to(self.setting.device) for x in tensors)
+        first, last = first.to(self.setting.device), last.to(self.setting.device)
+        return Sequences(k, p, first, last, mm, scale, action, bounds, shown)
+
+    def _view(self, clip: Clip, name: str, number: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Of one view: keypoints in px, image size, target, truth in mm, and millimetres a model unit (t,)."""
+        view = clip.views[name]
+        source = "gt" if self.config.keypoints == "noisy" else self.config.keypoints
+        pixels = torch.from_numpy(clip.keypoints(name, source))
+        if self.config.keypoints == "noisy":
+            pixels = detect(pixels[..., :2], clip.name, number, 0, self.config.noise)
+        if not self.config.confidence:
+            pixels = pixels[..., :2]
+        elif pixels.shape[-1] == 2:
+            pixels = torch.cat([pixels, torch.ones_like(pixels[..., :1])], -1)
+        sizes = view.camera.size_px.float()
+        if self.config.family == "videopose3d":
+            pose = torch.from_numpy(clip.camera_m(name))
+            pose = pose - pose[:, :1]
+            return pixels, sizes, pose, pose * 1000, torch.full((len(pose),), 1000.0)
+        if "joint3d_image" not in view.extra:
+            raise BadInput(f"clip {clip.name}: the motionbert family needs the MotionBERT pack; prepare that one")
+        if "size_px" in view.extra:
+            sizes = torch.from_numpy(view.extra["size_px"])
+        width = sizes[..., :1].expand(len(pixels), 1)
+        image = torch.from_numpy(view.extra["joint3d_image"])
+        pose = (image - image[:, :1]) / width[:, None] * 2
+        if "2.5d_factor" in view.extra:
+            scale = torch.from_numpy(view.extra["2.5d_factor"]).view(-1) * width[:, 0] / 2
+            truth = torch.from_numpy(view.extra["joints_2.5d_image"])
+            truth = truth - truth[:, :1]
+        else:  # the pack's training half has none; nothing is measured there
+            scale, truth = torch.full((len(pose),), torch.nan), torch.full_like(pose, torch.nan)
+        return pixels, sizes, pose, truth, scale
+
+
+def _centre(x: Tensor) -> Tensor:
+    middle = x.shape[1] // 2
+    return x[:, middle : middle + 1]
