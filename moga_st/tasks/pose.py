@@ -296,7 +296,7 @@ class PoseLifting:
                 bounds.append((n, n + len(pose)))
                 action.append(clip.action)
                 width, height = (int(v) for v in sizes.reshape(-1, 2)[0])
-                shown.append((pixels.numpy(), (width, height), clip.fps, f"{clip.name} {clip.action}, {view}"))
+                shown.append((pixels.numpy(), (width, height), clip.fps, f"{clip.action} ({clip.name}, {view})"))
                 n += len(pose)
         lengths = torch.tensor([b - a for a, b in bounds])
         first = torch.tensor([a for a, _ in bounds]).repeat_interleave(lengths)

@@ -1,0 +1,33 @@
+"""Baseline: VideoPose3D's temporal convolution network (mmpose's own), 27 frames, on CMU motion capture.
+
+Source: mmpose 1.3.2 (extra `mmpose`); data, losses and evaluation are those of `cmu_moga_27f`.
+Data: CMU motion capture, 17 joints, four virtual cameras a clip; test subjects S05, S07, S14, S16, S35.
+Expected time and score: see experiments/README.md.
+
+    moga-st train cmu_mmpose_tcn_27f
+    moga-st eval runs/cmu_mmpose_tcn_27f
+"""
+
+import sys
+
+from moga_st.cli import main
+from moga_st.engine import RunConfig
+from moga_st.integrations.mmpose import MMPoseTCNConfig
+from moga_st.optim import OptimConfig
+from moga_st.tasks.pose import PoseConfig
+
+
+def config() -> RunConfig:
+    return RunConfig(
+        name="cmu_mmpose_tcn_27f",
+        task=PoseConfig(),
+        model=MMPoseTCNConfig(),
+        optim=OptimConfig(algorithm="adamw", lr=1e-3, weight_decay=0.01, schedule="cosine", warmup=0.05, clip_norm=1.0),
+        steps=30_000,
+        batch_size=64 * 27,  # it learns from the centre frame alone: as many as the lifter's windows have
+        validate_every=2_000,
+    )
+
+
+if __name__ == "__main__":
+    main(["train", __file__, *sys.argv[1:]])
