@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint
+.PHONY: demo test test-mmpose lint
 
 demo: $(READY)  ## train, evaluate and draw: video prediction on real digits, then poses of a generated body
 	$(BIN)/moga-st train mmnist_demo
@@ -14,6 +14,9 @@ demo: $(READY)  ## train, evaluate and draw: video prediction on real digits, th
 test: $(READY)  ## the whole suite
 	$(BIN)/python -m pytest
 
+test-mmpose: .venv-mmpose/.ready  ## what needs mmpose, in a venv of its own: mmpose holds numpy below 2
+	.venv-mmpose/bin/python -m pytest tests/integrations tests/models tests/metrics
+
 lint: $(READY)  ## format, style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -23,4 +26,9 @@ $(READY): setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 10), f"Python 3.10 or newer is needed, this is {sys.version}"'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[demo,dev]'
+	touch $@
+
+.venv-mmpose/.ready: setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv-mmpose
+	.venv-mmpose/bin/pip install --quiet --disable-pip-version-check --editable '.[mmpose,test]'
 	touch $@
