@@ -1,0 +1,155 @@
+"""`moga-st lift` from keypoint files to poses, BVH and pictures, and the lifting behind it."""
+
+import json
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import torch
+
+from moga_st import checkpoint, lifting
+from moga_st.config import BadInput
+from moga_st.data import mocap
+from moga_st.data.bvh import read_bvh
+from moga_st.data.camera import normalise_screen
+from moga_st.data.generated_poses import generate_clip
+from moga_st.data.keypoints import Keypoints
+from moga_st.data.skeleton import JOINTS, MIRROR
+from moga_st.models.lifter import LifterConfig
+from moga_st.models.moganet import MogaNetConfig
+from tests.test_cli import run
+
+
+def keypoints(t: int, seed: int = 0) -> Keypoints:
+    rng = np.random.default_rng(seed)
+    points = np.concatenate([rng.uniform(300, 700, (t, 17, 2)), np.ones((t, 17, 1))], -1).astype(np.float32)
+    return Keypoints(points, (1000, 800), 50.0, "Human3.6M-17", 0, 1, "made")
+
+
+class FrameByFrame(lifting.Lifter):
+    """A lifter whose pose is a known function of the frame's keypoints, so that every window agrees."""
+
+    def forward(self, keypoints: torch.Tensor) -> torch.Tensor:
+        x, y = keypoints[..., 0], keypoints[..., 1]
+        return torch.stack([x, y, x * x + y], dim=-1)
+
+
+@pytest.mark.parametrize("t", [1, 4, 9, 23])
+def test_any_length_is_lifted_frame_for_frame(t):
+    found = keypoints(t)
+    net = FrameByFrame(LifterConfig(frames=9, width=8, depth=1))
+    poses = lifting.lift(net, found, torch.device("cpu"), smooth=False)
+    xy = normalise_screen(torch.from_numpy(found.points_px[..., :2]), torch.tensor([1000.0, 800.0])).numpy()
+    expected = np.stack([xy[..., 0], xy[..., 1], xy[..., 0] ** 2 + xy[..., 1]], -1)
+    np.testing.assert_allclose(poses, expected - expected[:, :1], atol=1e-5)
+
+
+def test_centre_only_and_all_frames_models_agree_where_they_must():
+    """With weights shared, every frame's centre window is what the centre-only model sees."""
+    torch.manual_seed(0)
+    whole = LifterConfig(frames=5, width=8, depth=1).build().eval()
+    centre = LifterConfig(frames=5, width=8, depth=1, centre_only=True).build().eval()
+    centre.load_state_dict(whole.state_dict())
+    found = keypoints(12)
+    poses = lifting.lift(centre, found, torch.device("cpu"), smooth=False)
+    xy = normalise_screen(torch.from_numpy(found.points_px[..., :2]), torch.tensor([1000.0, 800.0]))
+    with torch.no_grad():
+        for i in (0, 6, 11):
+            window = xy[np.clip(np.arange(i - 2, i + 3), 0, 11)][None]
+            mirrored = window[:, :, list(MIRROR)] * torch.tensor([-1.0, 1.0])
+            back = whole(mirrored)[0, 2][list(MIRROR)] * torch.tensor([-1.0, 1.0, 1.0])
+            expected = (whole(window)[0, 2] + back) / 2
+            np.testing.assert_allclose(poses[i], (expected - expected[:1]).numpy(), atol=1e-5)
+
+
+def test_upright_turns_camera_axes_about_x():
+    axes = np.eye(3)[None]  # right, down, forward
+    np.testing.assert_array_equal(lifting.upright(axes)[0], [[1, 0, 0], [0, 0, -1], [0, 1, 0]])
+
+
+def test_other_networks_are_refused():
+    net = MogaNetConfig((8, 8, 8, 8), (1, 1, 1, 1), classes=2).build()
+    with pytest.raises(BadInput, match="hold a MogaNet; lift needs a pose lifter"):
+        lifting.lift(net, keypoints(3), torch.device("cpu"))
+
+
+@pytest.fixture
+def weights(tmp_path):
+    torch.manual_seed(0)
+    config = LifterConfig(frames=9, width=8, depth=1)
+    path = tmp_path / "w.safetensors"
+    checkpoint.export_weights(path, config.build(), config, {})
+    return path
+
+
+# imageio leaves the pipes of its ffmpeg process to the garbage collector
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_lift_writes_poses_bvh_and_pictures(weights, tmp_path, capsys):
+    found = keypoints(20)
+    np.savez(tmp_path / "k.npz", keypoints=found.points_px, size_px=[1000, 800], fps=25.0, layout="h36m")
+    code, out, _ = run(
+        capsys, "lift", weights, tmp_path / "k.npz", "--out", tmp_path / "o", "--device", "cpu", "--json"
+    )
+    assert code == 0
+    result = json.loads(out)
+    assert result["frames"] == 20
+    assert [Path(p).suffix for p in result["written"]] == [".npz", ".bvh", ".png", ".gif", ".mp4"]
+    with np.load(tmp_path / "o" / "k.npz") as saved:
+        poses = saved["poses_m"]
+        assert saved["fps"] == 25.0
+    assert poses.shape == (20, 17, 3)
+    assert np.abs(poses[:, 0]).max() == 0
+    motion = read_bvh(tmp_path / "o" / "k.bvh")
+    assert motion.fps == pytest.approx(25.0)
+    assert len(motion.points_m) == 20
+    assert len(iio.imread(tmp_path / "o" / "k.mp4", plugin="FFMPEG")) == 20
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("none.json", None, "none.json"),
+        ("broken.json", "{", "broken.json"),
+        ("empty.json", "[]", "empty.json"),
+    ],
+)
+def test_bad_keypoint_files_leave_with_code_2(weights, tmp_path, capsys, name, content, message):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    code, _, err = run(capsys, "lift", weights, tmp_path / name, "--size-px", 100, 100)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_data_prepare_writes_the_file_that_the_recipes_read(tmp_path, capsys, monkeypatch):
+    """The ready npz layout, from generated motion of subjects of all three sets, through the command line."""
+    monkeypatch.setenv("MOGA_ST_DATA", str(tmp_path))
+    names, arrays = [], {}
+    for subject in ("S01", "S08", "S05"):
+        name = f"{subject}/01"
+        names.append(name)
+        arrays[name] = np.round(generate_clip(int(subject[1:]), "walk", 0, 30) * 10_000).astype(np.int16)
+    meta = {
+        "meta/unit_m": 1e-4,
+        "meta/fps": 50.0,
+        "meta/joint_names": list(JOINTS),
+        "meta/origin_xy_m": np.zeros((3, 3)),
+        "meta/clips": names,
+        "meta/subject": [n[:3] for n in names],
+        "meta/action": ["walk"] * 3,
+        "meta/stature_m": np.full(3, 1.7),
+        "meta/floor_z_m": np.zeros(3),
+    }
+    np.savez(tmp_path / "ready.npz", **arrays, **meta)
+    code, out, err = run(capsys, "data", "prepare", "cmu-mocap", tmp_path / "ready.npz")
+    assert code == 0, err
+    assert "3 clips, 90 frames" in out
+    code, out, err = run(capsys, "data", "cmu_moga_27f", "--json")
+    assert code == 0, err
+    assert json.loads(out)["protocol"]["test_frames"] == 4 * 30
+    code, _, err = run(capsys, "data", "prepare", "human3.6m", tmp_path)
+    assert code == 2
+    assert "looked" in err
+    assert mocap.TEST_SUBJECTS[0] == "S05"
