@@ -21,6 +21,7 @@ from moga_st import dist, optim
 from moga_st.config import BadInput, ModelConfig, data_root
 from moga_st.data import moving_mnist
 from moga_st.engine import RunConfig, autocast
+from moga_st.models import to_device
 from moga_st.tasks.task import Setting
 from moga_st.tasks.video import MovingDigits
 
@@ -99,7 +100,7 @@ def _data(task: MovingDigits, repeats: int) -> list[dict[str, Any]]:
 def _training(config: RunConfig, task: Any, device: torch.device, compiled: bool) -> Callable[[], None]:
     """One whole update: data, forward, backward, clipping, optimiser."""
     torch.manual_seed(config.seed)
-    net = config.model.build().to(device).train()
+    net = to_device(config.model.build(), device).train()
     called = torch.compile(net) if compiled else net
     optimiser = optim.build(net, config.optim)
 
@@ -116,7 +117,7 @@ def _training(config: RunConfig, task: Any, device: torch.device, compiled: bool
 
 
 def _inference(config: RunConfig, device: torch.device, size: int, compiled: bool) -> Callable[[], None]:
-    net = config.model.build().to(device).eval()
+    net = to_device(config.model.build(), device).eval()
     called = torch.compile(net) if compiled else net
     x = torch.rand(size, *config.model.example_shape, device=device)
 

@@ -19,6 +19,7 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
 from moga_st.config import BadInput, ModelConfig
+from moga_st.models import to_device
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
@@ -124,7 +125,7 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> nn.Modul
     weights = read_weights(path)
     net = weights.model.build()
     load_exactly(net, weights.tensors, path)
-    return net.to(device).eval()
+    return to_device(net, device).eval()
 
 
 def find_weights(path: Path) -> Path:

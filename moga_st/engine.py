@@ -34,6 +34,7 @@ from tqdm import tqdm
 
 from moga_st import __version__, checkpoint, dist, optim
 from moga_st.config import BadInput, Config, ModelConfig, data_root
+from moga_st.models import to_device
 from moga_st.optim import OptimConfig
 from moga_st.tasks.task import Setting, Task, TaskConfig
 
@@ -115,9 +116,7 @@ def train(config: RunConfig, runtime: Runtime) -> Path:
         Setting(device, data_root(runtime.data_root), config.seed, config.batch_size // config.accumulate)
     )
     torch.manual_seed(config.seed)
-    net = dist.synchronise_batch_norm(config.model.build().to(device), device)
-    if device.type == "cpu":  # oneDNN's kernels for this layout take half the time on depthwise convolutions
-        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = dist.synchronise_batch_norm(to_device(config.model.build(), device), device)
     average = copy.deepcopy(net).requires_grad_(False) if config.optim.ema_decay else net
     optimiser = optim.build(net, config.optim)
 

@@ -70,8 +70,9 @@ def test_exported_weights_bring_their_config_and_predictions(tmp_path):
     assert weights.about == {"step": 3}
     loaded = load_model(tmp_path / "w.safetensors")
     assert not loaded.training
-    with torch.no_grad():
-        torch.testing.assert_close(loaded(x), net(x), rtol=0, atol=0)
+    torch.testing.assert_close(loaded.state_dict(), net.state_dict(), rtol=0, atol=0)
+    with torch.no_grad():  # the loaded one is laid out in memory for speed, which rounds otherwise
+        torch.testing.assert_close(loaded(x), net(x), rtol=1e-4, atol=1e-5)
 
 
 def test_a_run_folder_stands_for_its_best_weights(tmp_path):

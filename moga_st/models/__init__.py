@@ -1,0 +1,17 @@
+"""Networks.  They know nothing of data, tasks or training."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+def to_device(net: nn.Module, device: torch.device | str) -> nn.Module:
+    """Move a network, in place, with its weights in the layout that is the fastest there.
+
+    On the CPU that is channels-last: oneDNN's depthwise convolutions take half the time in it.
+    """
+    net = net.to(device)
+    if torch.device(device).type == "cpu":
+        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return net
