@@ -6,10 +6,8 @@ READY := .venv/.ready
 .PHONY: demo test test-mmpose lint
 
 demo: $(READY)  ## train, evaluate and draw: video prediction on real digits, then poses of a generated body
-	$(BIN)/moga-st train mmnist_demo
-	$(BIN)/moga-st eval runs/mmnist_demo
-	$(BIN)/moga-st train pose_demo
-	$(BIN)/moga-st eval runs/pose_demo
+	run=$$($(BIN)/moga-st train mmnist_demo) && $(BIN)/moga-st eval "$$run"
+	run=$$($(BIN)/moga-st train pose_demo) && $(BIN)/moga-st eval "$$run"
 
 test: $(READY)  ## the whole suite
 	$(BIN)/python -m pytest

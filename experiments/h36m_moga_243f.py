@@ -2,7 +2,7 @@
 
 Source: our own; the protocol is that of `moga_st/tasks/pose.py`, the fields of PoseConfig.
 Data: Human3.6M, which needs its licence; test subjects S9 and S11.
-Expected time and score: unknown to us, since the data cannot be had here.
+Expected time and score: not measured; the data need a licence.
 
     moga-st data prepare human3.6m SRC
     moga-st train h36m_moga_243f

@@ -2,7 +2,7 @@
 
 Source: OpenSTL's configuration of SimVP + MogaNet (arXiv 2306.11249, 2211.03295): as on Moving MNIST.
 Published score: MSE 25.14, MAE 99.69, SSIM 0.8960 (data_range 2), PSNR 22.73.
-Expected time: not measured here yet; a CUDA device is needed.
+Expected time: not measured yet; it needs a GPU.
 
     moga-st train mfmnist_simvp_moga
     moga-st eval runs/mfmnist_simvp_moga

@@ -3,7 +3,7 @@
 Source: OpenSTL's configuration of SimVP + MogaNet (arXiv 2306.11249, 2211.03295): 46.777 M parameters, Adam,
 OneCycle to 1e-3, batch 16, 200 epochs of 10,000 sequences = 125,000 updates, MSE loss.
 Published score: MSE 25.57, MAE 75.19, SSIM 0.9429 (data_range 2), PSNR 22.99.
-Expected time: not measured here yet; a CUDA device is needed.
+Expected time: not measured yet; it needs a GPU.
 
     moga-st train mmnist_simvp_moga
     moga-st eval runs/mmnist_simvp_moga

@@ -101,7 +101,7 @@ def _training(config: RunConfig, task: Any, device: torch.device, compiled: bool
     """One whole update: data, forward, backward, clipping, optimiser."""
     torch.manual_seed(config.seed)
     net = to_device(config.model.build(), device).train()
-    called = torch.compile(net) if compiled else net
+    called = torch.compile(net, dynamic=False) if compiled else net
     optimiser = optim.build(net, config.optim)
 
     def step() -> None:
@@ -118,7 +118,7 @@ def _training(config: RunConfig, task: Any, device: torch.device, compiled: bool
 
 def _inference(config: RunConfig, device: torch.device, size: int, compiled: bool) -> Callable[[], None]:
     net = to_device(config.model.build(), device).eval()
-    called = torch.compile(net) if compiled else net
+    called = torch.compile(net, dynamic=False) if compiled else net
     x = torch.rand(size, *config.model.example_shape, device=device)
 
     def step() -> None:
@@ -161,7 +161,7 @@ def _row(what: str, size: int, seconds: float) -> dict[str, Any]:
 
 
 def _peak_memory(step: Callable[[], None], device: torch.device) -> float:
-    """Peak MB: of this step's tensors on CUDA; of the whole process so far on the CPU, which knows no better."""
+    """Peak MB of the process: on CUDA while this step runs, other variants' networks included; on the CPU so far."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         step()

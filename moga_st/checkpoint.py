@@ -28,7 +28,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     Raises:
         OSError: the disk is full or broken; ``path`` is as it was.
     """
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         write(part)
         with part.open("rb+") as file:
@@ -61,14 +61,14 @@ def save(path: Path, state: dict[str, Any]) -> None:
     write_atomically(path, write)
 
 
-def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Load what :func:`save` saved; pickled code is refused.
+def load(path: Path) -> dict[str, Any]:
+    """Load what :func:`save` saved, on the CPU; pickled code is refused.
 
     Raises:
         BadInput: no such file, or none that :func:`save` wrote.
     """
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise BadInput(f"{path}: no such checkpoint") from error
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, KeyError) as error:

@@ -126,10 +126,12 @@ class Eval:
 def evaluate(argv: list[str]) -> None:
     """`moga-st eval RUN_OR_WEIGHTS`."""
     args = tyro.cli(Eval, prog="moga-st eval", args=argv)
-    from moga_st import checkpoint, dist, engine
+    from moga_st import checkpoint, dist, engine, recipes
     from moga_st.tasks.task import Setting
 
     path = checkpoint.find_weights(args.target)
+    if args.recipe is not None:
+        recipes.load(args.recipe)  # it may define the model's class
     about = checkpoint.read_weights(path).about
     task_config = _run_config(path, about, args.recipe).task
     changes: dict[str, Any] = {"lpips": True} if args.lpips else {}
@@ -143,13 +145,14 @@ def evaluate(argv: list[str]) -> None:
         task = dataclasses.replace(task_config, **changes).build(Setting(device, data_root(args.data_root)))
         net = checkpoint.load_model(path, device)
         scores = task.evaluate(net, args.split)
-        if dist.rank() != 0:
-            return
-        out = args.out or path.parent / (path.stem if args.target == path else "eval")
-        out.mkdir(parents=True, exist_ok=True)
-        pictures = task.draw(net, out)
+        rank, made_by = dist.rank(), engine.provenance(device)
     finally:
         dist.shutdown()
+    if rank != 0:
+        return
+    out = args.out or path.parent / (path.stem if args.target == path else "eval")
+    out.mkdir(parents=True, exist_ok=True)
+    pictures = task.draw(net, out)  # by one process alone
     record = {
         "weights": str(path),
         "trained": {k: about.get(k) for k in ("run", "best_step", "converted_from") if k in about},
@@ -157,7 +160,7 @@ def evaluate(argv: list[str]) -> None:
         "scores": {k: v if math.isfinite(v) else None for k, v in scores.items()},
         "facts": task.facts,
         "argv": ["moga-st", "eval", *argv],
-        "made_by": engine.provenance(),
+        "made_by": made_by,
         "pictures": [p.name for p in pictures],
     }
     text = json.dumps(record, indent=2)
@@ -434,11 +437,12 @@ def bench(argv: list[str]) -> None:
     from moga_st.bench import BenchConfig, run
 
     args = tyro.cli(BenchConfig, prog=f"moga-st bench {recipe}", args=rest)
-    from moga_st import engine, recipes
+    from moga_st import dist, engine, recipes
 
     rows = run(recipes.load(recipe), args)
     if args.json:
-        print(json.dumps({"recipe": recipe, "rows": rows, "made_by": engine.provenance()}, indent=2))
+        made_by = engine.provenance(dist.setup(args.device))
+        print(json.dumps({"recipe": recipe, "rows": rows, "made_by": made_by}, indent=2))
         return
     columns = ["what", "batch", "ms", "samples/s", "memory (MB)", "ratio", "against"]
     print(_table([columns, *([_cell(row.get(c)) for c in columns] for row in rows)]))

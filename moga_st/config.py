@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", bound="Config")
 
+_parent = Path(__file__).parents[1]
+CHECKOUT = _parent if (_parent / "setup.cfg").is_file() else None
+"""The checkout that the package runs from; None when it is installed."""
+
 
 class BadInput(ValueError):
     """Input the user can mend: the message names it, says what was expected and what to do."""
@@ -50,8 +54,7 @@ def data_root(given: Path | None) -> Path:
         if not root.is_dir():
             raise BadInput(f"{where}: {root} is no folder; create it or name the folder that holds the data")
         return root
-    checkout = Path(__file__).parents[1] / "datasets"
-    return checkout if checkout.is_dir() else Path.home() / ".cache" / "moga_st"
+    return CHECKOUT / "datasets" if CHECKOUT is not None else Path.home() / ".cache" / "moga_st"
 
 
 @dataclass(frozen=True)

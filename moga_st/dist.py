@@ -112,11 +112,12 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
     def forward(self, input: Tensor) -> Tensor:
         if not (self.training and world() > 1):
             return super().forward(input)
-        channels = input.shape[1]
-        count = input.numel() // channels * world()
+        x = input.float()  # under autocast, statistics in bfloat16 would be none
+        channels = x.shape[1]
+        count = x.numel() // channels * world()
         # two reductions, mean before variance: E[x^2] - E[x]^2 would cancel in float32
-        mean = _DifferentiableSum.apply(input.sum((0, 2, 3))) / count
-        var = _DifferentiableSum.apply((input - mean.view(1, -1, 1, 1)).square().sum((0, 2, 3))) / count
+        mean = _DifferentiableSum.apply(x.sum((0, 2, 3))) / count
+        var = _DifferentiableSum.apply((x - mean.view(1, -1, 1, 1)).square().sum((0, 2, 3))) / count
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.momentum is not None
@@ -127,7 +128,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
                 self.num_batches_tracked.add_(1)
         scale = torch.rsqrt(var + self.eps) * self.weight
         shift = self.bias - mean * scale
-        return input * scale.view(1, -1, 1, 1) + shift.view(1, -1, 1, 1)
+        return (x * scale.view(1, -1, 1, 1) + shift.view(1, -1, 1, 1)).to(input.dtype)
 
 
 def synchronise_batch_norm(net: nn.Module, device: torch.device) -> nn.Module:

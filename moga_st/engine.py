@@ -12,6 +12,8 @@ Read :func:`train` from top to bottom; everything else here serves it.  Two rule
 from __future__ import annotations
 
 import copy
+import fcntl
+import hashlib
 import json
 import math
 import os
@@ -111,7 +113,7 @@ def train(config: RunConfig, runtime: Runtime) -> Path:
         Interrupted: a signal came.
     """
     device = dist.setup(runtime.device)
-    check(config)
+    check(config, runtime)
     task = config.task.build(
         Setting(device, data_root(runtime.data_root), config.seed, config.batch_size // config.accumulate)
     )
@@ -125,20 +127,24 @@ def train(config: RunConfig, runtime: Runtime) -> Path:
     state = run.resume(net, average, optimiser)
     done = state["step"]
     net.train()
-    called = dist.wrap(torch.compile(net) if runtime.compile else net, device)  # type: ignore[arg-type]
+    parallel = dist.wrap(net, device)
+    called: Any = torch.compile(parallel) if runtime.compile else parallel
     # on-device record of the first update whose loss was not finite, read only where we wait anyway
     bad_step = torch.full((), -1, dtype=torch.int64, device=device)
     loss_count = state["loss_count"]
     loss_sum = torch.tensor(state["loss_sum"] if run.main else 0.0, device=device)
-    # one process sees its own signals at once; several must agree, which costs a message, so only sometimes
-    agree_every = 1 if dist.world() == 1 else runtime.log_every
+    # processes must agree to save or stop; on a GPU that waits for it, so there only when we wait anyway
+    agree_every = 1 if dist.world() == 1 or device.type == "cpu" else runtime.log_every
     clock, last_save = Clock(state["seconds"]), time.monotonic()
 
-    def save() -> None:
-        nonlocal last_save
+    def check_finite() -> None:
         raise_if_bad(bad_step, folder)
         if not all(torch.isfinite(p).all() for p in net.parameters()):
             raise RunFailed(failure("a weight became infinite or NaN", done, folder))
+
+    def save() -> None:
+        nonlocal last_save
+        check_finite()
         state.update(step=done, seconds=clock.seconds(), loss_count=loss_count)
         state["loss_sum"] = dist.sum_over_ranks(loss_sum).item()
         if run.main:
@@ -154,12 +160,9 @@ def train(config: RunConfig, runtime: Runtime) -> Path:
                 index = done * config.accumulate + part
                 torch.manual_seed(seed_of(config.seed, index))
                 last_part = part == config.accumulate - 1
-                hold = (
-                    nullcontext()
-                    if last_part or not isinstance(called, nn.parallel.DistributedDataParallel)
-                    else called.no_sync()
-                )
-                with hold:
+                # gradients travel between processes once an update
+                wait = not last_part and isinstance(parallel, nn.parallel.DistributedDataParallel)
+                with parallel.no_sync() if wait else nullcontext():
                     with autocast(config.precision, device):
                         loss = task.loss(called, task.batch(index))
                     (loss / config.accumulate).backward()
@@ -183,14 +186,16 @@ def train(config: RunConfig, runtime: Runtime) -> Path:
                 bar.set_postfix(loss=f"{mean:.3g}")
                 run.log(done, {"loss": mean, "lr": lr}, clock.seconds())
             if done % config.validate_every == 0 or done == config.steps:
-                raise_if_bad(bad_step, folder)
+                check_finite()
                 scores = task.evaluate(average)
                 score = scores[task.monitor]
+                if not math.isfinite(score):
+                    raise RunFailed(failure(f"validation {task.monitor} is {score}", done, folder))
                 run.log(done, {f"val/{k}": v for k, v in scores.items() if "/" not in k}, clock.seconds())
                 if run.main:
                     bar.write(f"step {done}: validation {task.monitor} {score:.4g}", file=sys.stderr)
                 if state["best"] is None or score < state["best"]:
-                    state.update(best=score, best_step=done)
+                    state.update(best=score, best_step=done, step=done, seconds=clock.seconds())
                     run.export(average, state)
                 save()
             elif done % agree_every == 0:
@@ -204,8 +209,17 @@ def train(config: RunConfig, runtime: Runtime) -> Path:
     return folder
 
 
-def check(config: RunConfig) -> None:
+def check(config: RunConfig, runtime: Runtime) -> None:
     """Raise BadInput for a field that is out of range."""
+    o = config.optim
+    shares = {"optim.ema_decay": o.ema_decay, "optim.warmup": o.warmup, "optim.betas": max(o.betas)}
+    for name, value in shares.items():
+        if not 0 <= value < 1:
+            raise BadInput(f"{name}: expected a value in [0, 1), got {value}")
+    if o.lr <= 0 or o.clip_norm < 0 or o.weight_decay < 0:
+        raise BadInput("optim: lr must be positive, clip_norm and weight_decay not negative")
+    if runtime.log_every < 1:
+        raise BadInput(f"log_every: expected at least 1, got {runtime.log_every}")
     for name in ("steps", "batch_size", "accumulate", "validate_every"):
         if getattr(config, name) < 1:
             raise BadInput(f"{name}: expected at least 1, got {getattr(config, name)}")
@@ -219,8 +233,8 @@ def check(config: RunConfig) -> None:
 
 
 def seed_of(seed: int, index: int) -> int:
-    """A generator seed for part ``index`` of the run: distinct for all (seed, index) in use."""
-    return (seed << 40) + index + 1
+    """A generator seed for part ``index`` of the run.  Hashed, since torch's CPU generator uses 32 bits of it."""
+    return int.from_bytes(hashlib.blake2b(f"{seed} {index}".encode(), digest_size=4).digest(), "little")
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
@@ -259,17 +273,42 @@ class Run:
     def __init__(self, folder: Path, config: RunConfig, task: Task, net: nn.Module):
         self.folder, self.config, self.task = folder, config, task
         self.parameters = sum(p.numel() for p in net.parameters())
+        self.device = next(net.parameters()).device
         self.main = dist.rank() == 0
+        if self.main:
+            self._lock()
+
+    def _lock(self) -> None:
+        """Claim the folder for this process: two runs in one would overwrite each other's checkpoints."""
+        with full_disk(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.lock = (self.folder / ".lock").open("w")
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system frees it, however the process ends
+        except OSError as error:
+            self.lock.close()
+            raise BadInput(f"{self.folder}: this run is going on in another process; wait for it or stop it") from error
 
     def resume(self, net: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
         """Load last.pt if there is one; returns the run's counters."""
+        try:
+            return self._load(net, average, optimiser)
+        except BaseException:
+            if self.main:
+                self.lock.close()
+            raise
+
+    def _load(self, net: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
         state: dict[str, Any] = {"step": 0, "seconds": 0.0, "best": None, "best_step": None}
         state |= {"loss_sum": 0.0, "loss_count": 0}  # since the last line of the log
         state["data"] = self.task.data_fingerprint
         path = self.folder / "last.pt"
-        if not path.exists():
+        found = float(path.exists())
+        if dist.max_over_ranks(found, self.device) != -dist.max_over_ranks(-found, self.device):
+            raise BadInput(f"{path}: not every process finds it; --runs must be a folder that all nodes share")
+        if not found:
             return state
-        saved = checkpoint.load(path, next(net.parameters()).device)
+        saved = checkpoint.load(path)
         if saved["state"]["data"] != state["data"]:
             raise BadInput(
                 f"{self.folder} was trained on other data ({saved['state']['data']}) than what is found now "
@@ -292,7 +331,10 @@ class Run:
 
     def export(self, net: nn.Module, state: dict[str, Any]) -> None:
         if self.main:
-            about = {"run": self.config.to_dict(), **state, "facts": self.task.facts, "made_by": provenance()}
+            made_by = provenance(self.device)
+            if made_by["git"]:  # weights are given away: they say whether there were changes, not which
+                made_by["git"] = {"commit": made_by["git"]["commit"], "clean": not made_by["git"]["diff"]}
+            about = {"run": self.config.to_dict(), **state, "facts": self.task.facts, "made_by": made_by}
             with full_disk(self.folder):
                 checkpoint.export_weights(self.folder / "best.safetensors", net, self.config.model, about)
 
@@ -302,20 +344,17 @@ class Run:
         if not self.main:
             yield
             return
-        with full_disk(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
+        with full_disk(self.folder):  # closing a file writes what is left, so this holds to the end
             path = self.folder / "metrics.jsonl"
             kept = [line for line in read_jsonl(path) if line["step"] <= step]
             text = "".join(json.dumps(line) + "\n" for line in kept)
             checkpoint.write_atomically(path, lambda part: part.write_text(text))
-            self.sessions = [*self._sessions(), {"argv": sys.argv, "from_step": step, **provenance()}]
+            self.sessions = [*self._sessions(), {"argv": sys.argv, "from_step": step, **provenance(self.device)}]
             if step == 0:
                 self._write_run_json({"step": 0})
-        with (
-            path.open("a") as self.jsonl,
-            SummaryWriter(self.folder / "tensorboard", purge_step=step + 1) as self.board,
-        ):
-            yield
+            board = SummaryWriter(self.folder / "tensorboard", purge_step=step + 1)
+            with self.lock, path.open("a") as self.jsonl, board as self.board:
+                yield
 
     def log(self, step: int, values: dict[str, float], seconds: float) -> None:
         if self.main:
@@ -328,7 +367,10 @@ class Run:
 
     def _sessions(self) -> list[dict[str, Any]]:
         path = self.folder / "run.json"
-        return json.loads(path.read_text())["sessions"] if path.exists() else []
+        try:
+            return json.loads(path.read_text())["sessions"] if path.exists() else []
+        except (ValueError, KeyError) as error:
+            raise BadInput(f"{path}: cannot be read ({error}); restore a copy, or remove it") from error
 
     def _write_run_json(self, state: dict[str, Any]) -> None:
         content = {
@@ -367,12 +409,21 @@ def full_disk(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def catch_signals() -> Iterator[list[int]]:
-    """A list that SIGINT and SIGTERM are put into; a second one of them acts as it would without us."""
+    """A list that SIGINT and SIGTERM are put into; one that comes again after seconds acts as without us.
+
+    (Under torchrun the terminal and the launcher both send one, at the same moment.)
+    """
     caught: list[int] = []
+    first = 0.0
 
     def handle(signum: int, _: Any) -> None:
+        nonlocal first
+        if caught and time.monotonic() - first > 5.0:
+            signal.signal(signum, before[signum])
+            os.kill(os.getpid(), signum)
+            return
+        first = first or time.monotonic()
         caught.append(signum)
-        signal.signal(signum, before[signum])
 
     before: dict[int, Any] = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -395,9 +446,8 @@ def progress_bar(config: RunConfig, done: int) -> tqdm:
     )
 
 
-def provenance() -> dict[str, Any]:
+def provenance(device: torch.device) -> dict[str, Any]:
     """When, with what and on what: the part of a record that no config holds."""
-    cuda = torch.cuda.is_available()
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "git": git_state(),
@@ -410,7 +460,8 @@ def provenance() -> dict[str, Any]:
         "hardware": {
             "cpu": cpu_name(),
             "threads": torch.get_num_threads(),
-            "gpu": torch.cuda.get_device_name() if cuda else None,
+            "device": str(device),
+            "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
             "processes": dist.world(),
         },
     }

@@ -11,18 +11,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moga_st.config import BadInput, nearest
+from moga_st.config import CHECKOUT, BadInput, nearest
 
 if TYPE_CHECKING:
     from moga_st.engine import RunConfig
 
 # in a checkout experiments/ stands beside the package; an installed package carries it inside
-FOLDERS = (Path(__file__).parents[1] / "experiments", Path(__file__).parent / "experiments")
+FOLDER = (CHECKOUT or Path(__file__).parent) / "experiments"
 
 
 def names() -> list[str]:
     """The recipes that can be named on the command line."""
-    return sorted(p.stem for folder in FOLDERS for p in folder.glob("[a-z]*.py"))
+    return sorted(p.stem for p in FOLDER.glob("[a-z]*.py"))
 
 
 def path(name: str) -> Path:
@@ -31,10 +31,9 @@ def path(name: str) -> Path:
     Raises:
         BadInput: there is no such recipe.
     """
-    candidates = [Path(name)] if name.endswith(".py") else [folder / f"{name}.py" for folder in FOLDERS]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
+    file = Path(name) if name.endswith(".py") else FOLDER / f"{name}.py"
+    if file.is_file():
+        return file
     raise BadInput(
         f"unknown recipe {name!r}{nearest(name, names())}; there are {', '.join(names())}, or name a .py file"
     )

@@ -5,6 +5,7 @@ Shape legend: ``t`` frames, ``c`` channels, ``h w`` size; values in [0, 1].
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -31,12 +32,16 @@ def read_clip(path: Path, channels: int, size: tuple[int, int]) -> np.ndarray:
     if not path.is_file():
         raise BadInput(f"{path}: no such clip")
     if path.suffix == ".npy":
-        frames = _from_array(path)
+        frames = iter(_from_array(path))
     elif path.suffix.lower() in VIDEO:
         frames = _from_video(path)
     else:
         raise BadInput(f"{path}: unknown clip format {path.suffix!r}; expected .npy, {', '.join(VIDEO)}")
-    return _fit(frames, channels, size)
+    # one frame at a time: a minute of large video would not fit into memory
+    clip = [_fit(frame, channels, size) for frame in frames]
+    if not clip:
+        raise BadInput(f"{path}: holds no frames")
+    return np.stack(clip)
 
 
 def _from_array(path: Path) -> np.ndarray:
@@ -68,29 +73,32 @@ def _from_array(path: Path) -> np.ndarray:
     return frames.astype(np.float32)
 
 
-def _from_video(path: Path) -> np.ndarray:
-    """(t, h, w, 3) float32 in [0, 1]."""
+def _from_video(path: Path) -> Iterator[np.ndarray]:
+    """Frames (h, w, 3) float32 in [0, 1]."""
     try:
-        frames = _read_gif(path) if path.suffix.lower() == ".gif" else iio.imread(path, plugin="FFMPEG")
+        frames = _read_gif(path) if path.suffix.lower() == ".gif" else iio.imiter(path, plugin="FFMPEG")
+        for frame in frames:
+            yield frame.astype(np.float32) / 255.0
     except Exception as error:  # the decoders raise whatever they like
         raise BadInput(f"{path}: cannot be decoded ({error})") from error
-    return frames.astype(np.float32) / 255.0
 
 
-def _read_gif(path: Path) -> np.ndarray:
-    """(t, h, w, 3) uint8.  Encoders merge equal frames into one that is shown longer, so a frame shown k times
-    as long as the shortest is k frames."""
+def _read_gif(path: Path) -> Iterator[np.ndarray]:
+    """Frames (h, w, 3) uint8.  Encoders merge equal frames into one that is shown longer, so a frame shown k
+    times as long as the shortest is k frames."""
     with Image.open(path) as image:
-        shown = [(np.array(f.convert("RGB")), f.info.get("duration", 0)) for f in ImageSequence.Iterator(image)]
-    shortest = min((duration for _, duration in shown if duration > 0), default=1)
-    return np.concatenate([[frame] * max(1, round(duration / shortest)) for frame, duration in shown])
+        durations = [frame.info.get("duration", 0) for frame in ImageSequence.Iterator(image)]
+        shortest = min((d for d in durations if d > 0), default=1)
+        for frame, duration in zip(ImageSequence.Iterator(image), durations, strict=True):
+            yield from [np.array(frame.convert("RGB"))] * max(1, round(duration / shortest))
 
 
-def _fit(frames: np.ndarray, channels: int, size: tuple[int, int]) -> np.ndarray:
-    if channels == 1 and frames.shape[3] == 3:
-        frames = rgb2gray(frames)[..., None]
-    elif channels == 3 and frames.shape[3] == 1:
-        frames = frames.repeat(3, axis=3)
-    if frames.shape[1:3] != size:
-        frames = np.stack([np.asarray(resize(frame, size, anti_aliasing=True)) for frame in frames])
-    return np.ascontiguousarray(frames.transpose(0, 3, 1, 2), dtype=np.float32).clip(0.0, 1.0)
+def _fit(frame: np.ndarray, channels: int, size: tuple[int, int]) -> np.ndarray:
+    """(h, w, 1 or 3) -> (channels, *size), float32 in [0, 1]."""
+    if channels == 1 and frame.shape[2] == 3:
+        frame = rgb2gray(frame)[..., None]
+    elif channels == 3 and frame.shape[2] == 1:
+        frame = frame.repeat(3, axis=2)
+    if frame.shape[:2] != size:
+        frame = np.asarray(resize(frame, size, anti_aliasing=True))
+    return np.ascontiguousarray(frame.transpose(2, 0, 1), dtype=np.float32).clip(0.0, 1.0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import socket
 import struct
 import zlib
 from collections.abc import Callable
@@ -117,7 +118,7 @@ def _load(
             paths = _find([download()], list(sha256))
             assert paths is not None, "torchvision said it had downloaded the files"
         except (RuntimeError, OSError) as error:  # no network, or no place to write
-            reason = str(error).strip().splitlines()[0]
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             if fallback is None:
                 raise BadInput(
                     f"{name} is not in {', '.join(map(str, folders))} and cannot be downloaded ({reason}); "
@@ -147,7 +148,8 @@ def _find(folders: list[Path], names: list[str]) -> dict[str, Path] | None:
         paths = {n: p for n in names for p in (folder / f"{n}.gz", folder / n) if p.is_file()}
         if len(paths) == len(names):
             return paths
-        if paths:
+        # torchvision's own folder may hold half a download; it mends that itself
+        if paths and folder.name != "raw":
             missing = ", ".join(n for n in names if n not in paths)
             raise BadInput(f"{folder}: has {', '.join(paths)} but lacks {missing} (.gz or not); add it")
     return None
@@ -157,7 +159,12 @@ def _download(name: str, root: Path) -> Path:
     import torchvision  # slow to import and rarely needed
 
     root.mkdir(parents=True, exist_ok=True)
-    getattr(torchvision.datasets, name)(str(root), download=True)
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(20.0)  # a network that answers nothing must not look like a hang
+    try:
+        getattr(torchvision.datasets, name)(str(root), download=True)
+    finally:
+        socket.setdefaulttimeout(before)
     return root / name / "raw"
 
 

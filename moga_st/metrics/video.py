@@ -53,8 +53,8 @@ def ssim(pred: Tensor, true: Tensor, data_range: float = SSIM_RANGE) -> Tensor:
     window = 7
     if min(pred.shape[-2:]) < window:
         raise BadInput(f"SSIM needs frames of at least {window}x{window} pixels, got {tuple(pred.shape[-2:])}")
-    x = pred.double().clamp(0, 1).flatten(0, -4)
-    y = true.double().flatten(0, -4)
+    x = pred.double().clamp(0, 1).reshape(-1, *pred.shape[-3:])
+    y = true.double().reshape(-1, *true.shape[-3:])
     moments = F.avg_pool2d(torch.stack([x, y, x * x, y * y, x * y]).flatten(0, 1), window, stride=1)
     mx, my, xx, yy, xy = moments.unflatten(0, (5, -1))
     unbiased = window**2 / (window**2 - 1)
@@ -91,7 +91,7 @@ class LPIPS:
     @torch.no_grad()
     def __call__(self, pred: Tensor, true: Tensor) -> Tensor:
         """(..., c, h, w) -> (...); c is 1 or 3."""
-        x, y = (v.float().clamp(0, 1).flatten(0, -4) * 2 - 1 for v in (pred, true))
+        x, y = (v.float().clamp(0, 1).reshape(-1, *v.shape[-3:]) * 2 - 1 for v in (pred, true))
         if x.shape[1] == 1:
             x, y = x.expand(-1, 3, -1, -1), y.expand(-1, 3, -1, -1)
         return self.net(x, y).double().view(pred.shape[:-3])

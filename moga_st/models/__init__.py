@@ -13,5 +13,7 @@ def to_device(net: nn.Module, device: torch.device | str) -> nn.Module:
     """
     net = net.to(device)
     if torch.device(device).type == "cpu":
-        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for module in net.modules():
+            if isinstance(module, nn.Conv2d):
+                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return net

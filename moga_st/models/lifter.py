@@ -201,7 +201,10 @@ class Lifter(nn.Module):
         self.norm = nn.BatchNorm2d(config.width)
         self.head = nn.Conv2d(config.width, 3, 1)
         order = BODY_ORDER if config.body_order else tuple(range(JOINTS))
-        self.order, self.inverse = list(order), sorted(range(JOINTS), key=order.__getitem__)
+        # buffers, since an index list would be copied to the device at every call
+        self.register_buffer("order", torch.tensor(order), persistent=False)
+        inverse = sorted(range(JOINTS), key=order.__getitem__)
+        self.register_buffer("inverse", torch.tensor(inverse), persistent=False)
 
     def forward(self, keypoints: Tensor) -> Tensor:
         if keypoints.ndim != 4 or keypoints.shape[2:] != (JOINTS, self.config.channels):
@@ -209,9 +212,16 @@ class Lifter(nn.Module):
                 f"Lifter input: expected keypoints (b, t, {JOINTS}, {self.config.channels}), "
                 f"got {tuple(keypoints.shape)}"
             )
-        x = rearrange(keypoints[:, :, self.order], "b t j c -> b c t j")
+        if self.training and keypoints.shape[1] != self.config.frames:
+            raise BadInput(
+                f"Lifter input: {keypoints.shape[1]} frames, but model.frames is {self.config.frames}; "
+                "train on windows of task.frames = model.frames"
+            )
+        order: Tensor = self.order  # type: ignore[assignment]
+        inverse: Tensor = self.inverse  # type: ignore[assignment]
+        x = rearrange(keypoints.index_select(2, order), "b t j c -> b c t j")
         x = self.layers(self.embed(x) + self.joint)
         if self.config.centre_only:
             middle = x.shape[2] // 2
             x = x[:, :, middle : middle + 1]
-        return rearrange(self.head(self.norm(x)), "b c t j -> b t j c")[:, :, self.inverse]
+        return rearrange(self.head(self.norm(x)), "b c t j -> b t j c").index_select(2, inverse)

@@ -89,6 +89,7 @@ class Sequences(NamedTuple):
     target: Tensor  # (n, 17, 3) what the model learns, root-relative
     first: Tensor  # (n,) number of the first frame of the sequence that the frame is in
     last: Tensor  # (n,) number of its last frame
+    moves: Tensor  # (n,) whether the frame before belongs to the same sequence, a frame's time away
     truth_mm: Tensor  # (n, 17, 3) root-relative
     to_mm: Tensor  # (n,) model unit to millimetres
     action: list[str]  # of each sequence
@@ -114,10 +115,12 @@ class PoseLifting:
         test = [clip for clip in sets.test if not clip.name.endswith(config.left_out)] if config.left_out else sets.test
         if config.left_out and len(sets.test) - len(test) < len(config.left_out):
             raise BadInput(f"task.left_out: not every one of {', '.join(config.left_out)} ends a test clip's name")
+        if not sets.val:
+            raise BadInput(f"{sets.source}: has no clips to validate on; prepare the whole data set")
         spread = np.unique(np.linspace(0, len(sets.val) - 1, min(config.val_clips, len(sets.val))).round().astype(int))
         self.train = self._sequences(sets.train)
         self.splits: dict[str, Sequences] = {
-            "val": self._sequences([sets.val[i] for i in spread] or sets.test[: config.val_clips]),
+            "val": self._sequences([sets.val[i] for i in spread]),
             "test": self._sequences(test),
         }
         self.data_fingerprint = sets.fingerprint
@@ -130,6 +133,8 @@ class PoseLifting:
                 + ("as predicted" if config.family == "videopose3d" else "set to zero"),
                 "keypoints": config.keypoints,
                 "noise": config.noise.to_dict() if config.keypoints == "noisy" else None,
+                "confidence": config.confidence,
+                "selected_on": f"subjects {', '.join(sorted({clip.subject for clip in sets.val}))}",
                 "frames": config.frames,
                 "flip_test": config.flip_test,
                 "left_out": list(config.left_out),
@@ -161,7 +166,9 @@ class PoseLifting:
         keypoints, target = batch
         pred = net(keypoints).float()
         if pred.shape[1] == 1:
-            return (pred - _centre(target)).norm(dim=-1).mean()
+            target = _centre(target)
+        if pred.shape != target.shape:
+            raise BadInput(f"the model gives poses {tuple(pred.shape)}, the task has {tuple(target.shape)}")
         loss = (pred - target).norm(dim=-1).mean()
         if self.config.velocity_weight and pred.shape[1] > 1:
             loss = loss + self.config.velocity_weight * (pred.diff(dim=1) - target.diff(dim=1)).norm(dim=-1).mean()
@@ -246,30 +253,35 @@ class PoseLifting:
             values["pck"].append(metrics.pck(x, y, metrics.PCK_THRESHOLD_MM))
             values["auc"].append(metrics.auc(x, y, 1.0))
         per_frame = {name: torch.cat(v) for name, v in values.items()}  # (n, 17) each
-        # a clip's first frame has no velocity; the others' error is that of the step that led to them
-        moves = torch.ones(len(data.first), dtype=torch.bool, device=pred.device)
-        moves[data.first] = False
-        steps = torch.cat([torch.full_like(pred[:1, :, 0], torch.nan).double(), metrics.mpjve(pred, data.truth_mm)])
-        per_frame["mpjve"] = torch.where(moves[:, None], steps, torch.nan)
+        # a sequence's first frame has no velocity; the others' error is that of the step that led to them
+        steps = metrics.mpjve(pred, data.truth_mm)
+        per_frame["mpjve"] = torch.cat([torch.zeros_like(steps[:1]), steps])
         frames_of: dict[str, list[Tensor]] = defaultdict(list)
         for action, (first, stop) in zip(data.action, data.bounds, strict=True):
             frames_of[action].append(torch.arange(first, stop, device=pred.device))
         index = {action: torch.cat(parts) for action, parts in sorted(frames_of.items())}
+        moved = {action: rows[data.moves[rows]] for action, rows in index.items()}
+        moved = {action: rows for action, rows in moved.items() if len(rows)}
         result: dict[str, float] = {}
         details: dict[str, float] = {}
         for name in (*METRICS_MM, "pck", "auc"):
+            rows_of = moved if name == "mpjve" else index
+            if not rows_of:
+                continue  # no two frames that follow each other: no velocity
             x = per_frame[name]
-            by_action = {action: x[rows].nanmean().item() for action, rows in index.items()}
-            by_frame = x.nanmean().item()
+            by_action = {action: x[rows].mean().item() for action, rows in rows_of.items()}
+            x = x[torch.cat(list(rows_of.values()))]
+            by_frame = x.mean().item()
             result[name] = by_frame if self.config.averaging == "frame" else float(np.mean(list(by_action.values())))
             details |= {f"{name}/action/{action}": value for action, value in by_action.items()}
-            joints = x.nanmean(0).tolist()
+            joints = x.mean(0).tolist()
             details |= {f"{name}/joint/{joint}": v for joint, v in zip(JOINTS, joints, strict=True)}
         return result | details
 
     def _in_mm(self, pred: Tensor, data: Sequences) -> Tensor:
         if self.config.family == "motionbert":
-            pred = pred - pred[:, :1]
+            pred = pred.clone()
+            pred[:, 0] = 0.0  # the root alone: an offset of the whole pose counts as error, as in that family's code
         return pred * data.to_mm[:, None, None]
 
     def _windows(self, data: Sequences, centre: Tensor) -> tuple[Tensor, Tensor]:
@@ -284,7 +296,7 @@ class PoseLifting:
         return rows.clamp(data.first[member][:, None], data.last[member][:, None])
 
     def _sequences(self, clips: list[Clip]) -> Sequences:
-        keypoints, target, truth, to_mm, bounds, action, shown = [], [], [], [], [], [], []
+        keypoints, target, truth, to_mm, moves, bounds, action, shown = [], [], [], [], [], [], [], []
         n = 0
         for clip in clips:
             if not clip.evenly_spaced and self.config.frames > 1:
@@ -295,6 +307,8 @@ class PoseLifting:
                 target.append(pose)
                 truth.append(mm)
                 to_mm.append(scale)
+                moves.append(torch.full((len(pose),), clip.evenly_spaced))
+                moves[-1][0] = False
                 bounds.append((n, n + len(pose)))
                 action.append(clip.action)
                 width, height = (int(v) for v in sizes.reshape(-1, 2)[0])
@@ -305,8 +319,8 @@ class PoseLifting:
         last = torch.tensor([b - 1 for _, b in bounds]).repeat_interleave(lengths)
         tensors = [torch.cat(v).float() for v in (keypoints, target, truth, to_mm)]
         k, p, mm, scale = (x.to(self.setting.device) for x in tensors)
-        first, last = first.to(self.setting.device), last.to(self.setting.device)
-        return Sequences(k, p, first, last, mm, scale, action, bounds, shown)
+        first, last, moving = (x.to(self.setting.device) for x in (first, last, torch.cat(moves)))
+        return Sequences(k, p, first, last, moving, mm, scale, action, bounds, shown)
 
     def _view(self, clip: Clip, name: str, number: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Of one view: keypoints in px, image size, target, truth in mm, and millimetres a model unit (t,)."""

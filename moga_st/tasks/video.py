@@ -27,6 +27,7 @@ from moga_st.tasks.task import Setting, Split, TaskConfig
 VAL_STREAM, TEST_STREAM, FIRST_TRAIN_STREAM = 0, 1, 2
 PUBLISHED_TEST = "mnist_test_seq.npy"
 
+METRICS = ("mse", "mae", "psnr", "ssim", "ssim_published")
 CONVENTIONS = {
     "mse": "mean over sequences and frames of the squared error summed over c, h, w; before clipping",
     "mae": "mean over sequences and frames of the absolute error summed over c, h, w; before clipping",
@@ -102,7 +103,9 @@ class MovingDigits:
     def loss(self, net: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Mean squared error over all pixels."""
         past, future = batch
-        return F.mse_loss(net(past).float(), future)
+        pred = net(past).float()
+        _check(pred, future)
+        return F.mse_loss(pred, future)
 
     @torch.no_grad()
     def evaluate(self, net: nn.Module, split: Split = "val") -> dict[str, float]:
@@ -115,16 +118,17 @@ class MovingDigits:
         was_training = net.training
         net.eval()
         lpips = metrics.LPIPS(self.setting.device) if self.config.lpips and split == "test" else None
-        sums: dict[str, Tensor] = {}
+        names = (*METRICS, *(["lpips"] if lpips else []))
+        zero = torch.zeros(self.config.frames_out, dtype=torch.float64, device=self.setting.device)
+        sums = {prefix + name: zero.clone() for prefix in ("", "copy_last/") for name in names}
         total = self.config.test_sequences if split == "test" else self.config.val_sequences
         for past, future in self._eval_batches(split, total):
             last = past[:, -1:].expand_as(future)
             for prefix, pred in (("", net(past).float()), ("copy_last/", last)):
+                _check(pred, future)
                 for name, values in _score(pred, future, lpips).items():
-                    sums[prefix + name] = sums.get(prefix + name, 0) + values.sum(0)
+                    sums[prefix + name] += values.sum(0)
         net.train(was_training)
-        if not sums:  # more ranks than sequences
-            raise BadInput(f"{total} sequences are too few to evaluate on {dist.world()} processes")
         curves = dist.sum_over_ranks(torch.stack(list(sums.values()))) / total
         result = dict(zip(sums, curves.mean(1).tolist(), strict=True))
         for name, curve in zip(sums, curves.tolist(), strict=True):
@@ -153,7 +157,10 @@ class MovingDigits:
         return paths
 
     def sequences(self, split: Literal["train"] | Split, first: int, last: int) -> Tensor:
-        """Generated sequences number ``first`` to ``last`` - 1: uint8 (b, frames_in + frames_out, 1, h, w)."""
+        """Sequences number ``first`` to ``last`` - 1: uint8 (b, frames_in + frames_out, 1, h, w)."""
+        if split == "test" and self.published is not None:
+            clips = torch.from_numpy(np.ascontiguousarray(self.published[: self.frames, first:last]))
+            return clips.to(self.setting.device).transpose(0, 1)[:, :, None]
         stream = {"val": VAL_STREAM, "test": TEST_STREAM, "train": FIRST_TRAIN_STREAM + self.setting.seed}[split]
         digits = self.digits[split]
         index = torch.arange(first, last, device=digits.device)
@@ -172,11 +179,7 @@ class MovingDigits:
             start, stop = first + part.start, first + part.stop
             if start == stop:
                 continue
-            if split == "test" and self.published is not None:
-                clips = torch.from_numpy(np.ascontiguousarray(self.published[: self.frames, start:stop]))
-                yield self._split(clips.to(self.setting.device).transpose(0, 1)[:, :, None])
-            else:
-                yield self._split(self.sequences(split, start, stop))
+            yield self._split(self.sequences(split, start, stop))
 
     def _published_test_set(self) -> np.ndarray | None:
         """The published test file (20, 10000, 64, 64), memory-mapped, where it applies and is there."""
@@ -198,6 +201,14 @@ class MovingDigits:
         if self.config.test_sequences > clips.shape[1]:
             raise BadInput(f"task.test_sequences {self.config.test_sequences}: {path} holds {clips.shape[1]:,}")
         return clips
+
+
+def _check(pred: Tensor, future: Tensor) -> None:
+    if pred.shape != future.shape:
+        raise BadInput(
+            f"the model predicts frames of shape {tuple(pred.shape)}, the task has {tuple(future.shape)}; "
+            "model.frames_out must be task.frames_out"
+        )
 
 
 def _score(pred: Tensor, true: Tensor, lpips: metrics.LPIPS | None) -> dict[str, Tensor]:

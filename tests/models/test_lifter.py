@@ -48,10 +48,9 @@ def test_sizes_are_what_their_names_promise(size, millions):
 
 @pytest.mark.parametrize("mixing", MIXINGS)
 @pytest.mark.parametrize("frames", [1, 9])
-def test_every_mixing_lifts_windows_of_any_length_and_learns(mixing, frames):
+def test_every_mixing_learns_windows_and_single_frames(mixing, frames):
     torch.manual_seed(0)
-    config = LifterConfig(frames=9, channels=3, width=16, depth=2, mixing=mixing)
-    net = config.build()
+    net = LifterConfig(frames=frames, channels=3, width=16, depth=2, mixing=mixing).build()
     keypoints, target = torch.randn(4, frames, 17, 3), torch.randn(4, frames, 17, 3)
     optimiser = torch.optim.AdamW(net.parameters(), lr=1e-2)
     losses = []
@@ -140,6 +139,13 @@ def test_attention_mixing_equals_its_definition():
 def test_wrong_config_is_named(changes, message):
     with pytest.raises(BadInput, match=message):
         LifterConfig(**changes).build()
+
+
+def test_training_on_other_windows_than_lift_would_use_is_refused():
+    net = LifterConfig(frames=9, width=16, depth=1).build()
+    assert net.eval()(torch.zeros(1, 5, 17, 2)).shape == (1, 5, 17, 3)
+    with pytest.raises(BadInput, match=r"5 frames, but model\.frames is 9"):
+        net.train()(torch.zeros(1, 5, 17, 2))
 
 
 def test_wrong_input_is_named():

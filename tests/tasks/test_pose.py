@@ -96,6 +96,32 @@ def test_averages_equal_plain_loops(averaging):
         assert scores["p_mpjpe"] == pytest.approx(aligned, rel=1e-5)
 
 
+def test_a_pose_that_is_not_a_number_is_not_overlooked():
+    lifting = task(flip_test=False)
+    data = lifting.splits["test"]
+    pred = data.target.clone()
+    pred[3] = torch.nan
+    assert np.isnan(lifting._measure(pred, data)["mpjpe"])
+
+
+def test_unevenly_spaced_frames_have_no_velocity():
+    @dataclass(frozen=True)
+    class Thinned(PoseDataConfig):
+        def load(self, root: Path) -> PoseSets:  # noqa: ARG002
+            even = clip("a", 0, "walk", 6)
+            uneven = dataclasses.replace(clip("b", 1, "wave", 6), frame=np.array([0, 5, 6, 20, 21, 40]))
+            return PoseSets([even], [even], [even, uneven], "thinned", "0")
+
+    lifting = PoseConfig(data=Thinned(), frames=1, flip_test=False).build(SETTING)
+    data = lifting.splits["test"]
+    pred = data.target + torch.randn(data.target.shape, generator=torch.Generator().manual_seed(0))
+    a, b = data.bounds[0][0], data.bounds[3][1]  # the four views of the even clip
+    v = (pred[a:b].view(4, 6, 17, 3).diff(dim=1) - data.target[a:b].view(4, 6, 17, 3).diff(dim=1)).double()
+    scores = lifting._measure(pred, data)
+    assert scores["mpjve"] == pytest.approx(v.norm(dim=-1).mean().item() * 1000, rel=1e-5)
+    assert "mpjve/action/wave" not in scores
+
+
 def test_the_mean_pose_is_the_baseline():
     lifting = task(flip_test=False)
     data = lifting.splits["test"]
@@ -195,7 +221,13 @@ def test_the_motionbert_family_scores_in_the_image_times_its_factor():
     data = lifting.splits["test"]
     screen = normalise_screen(torch.from_numpy(image[..., :2]).float(), torch.tensor([1000.0, 1000.0]))
     torch.testing.assert_close(data.target[:frames, :, :2], screen - screen[:, :1], rtol=1e-5, atol=1e-5)
-    assert lifting._measure(data.target + 0.2, data)["mpjpe"] == pytest.approx(0.0, abs=0.05)
+    assert lifting._measure(data.target, data)["mpjpe"] == pytest.approx(0.0, abs=0.05)
+    moved = data.target.clone()
+    moved[:, 0] += 7.0  # wherever the root is put, it is set to zero ...
+    assert lifting._measure(moved, data)["mpjpe"] == pytest.approx(0.0, abs=0.05)
+    # ... alone: an offset of the other joints, here 5 px along each axis, is an error
+    shift = lifting._measure(data.target + 0.01, data)["mpjpe"]
+    assert shift == pytest.approx(5 * 3**0.5 * factor.mean() * 16 / 17, rel=1e-3)
     pred = data.target.clone()
     pred[:, 5, 2] += 0.01  # 5 px of depth
     expected = 5 * factor.mean() / 17
