@@ -128,6 +128,7 @@ def train(config: RunConfig, runtime: Runtime) -> Path:
     done = state["step"]
     net.train()
     parallel = dist.wrap(net, device)
+    ddp = parallel if isinstance(parallel, nn.parallel.DistributedDataParallel) else None
     called: Any = torch.compile(parallel) if runtime.compile else parallel
     # on-device record of the first update whose loss was not finite, read only where we wait anyway
     bad_step = torch.full((), -1, dtype=torch.int64, device=device)
@@ -161,8 +162,7 @@ def train(config: RunConfig, runtime: Runtime) -> Path:
                 torch.manual_seed(seed_of(config.seed, index))
                 last_part = part == config.accumulate - 1
                 # gradients travel between processes once an update
-                wait = not last_part and isinstance(parallel, nn.parallel.DistributedDataParallel)
-                with parallel.no_sync() if wait else nullcontext():
+                with nullcontext() if last_part or ddp is None else ddp.no_sync():
                     with autocast(config.precision, device):
                         loss = task.loss(called, task.batch(index))
                     (loss / config.accumulate).backward()
