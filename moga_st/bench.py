@@ -55,6 +55,8 @@ def count(config: ModelConfig) -> tuple[int, int]:
 
 def run(config: RunConfig, args: BenchConfig) -> list[dict[str, Any]]:
     """One row a measurement: what, batch, ms, samples/s, memory (MB) and the ratio against a named other."""
+    if args.repeats < 1:
+        raise BadInput(f"--repeats: expected at least 1, got {args.repeats}")
     device = dist.setup(args.device)
     setting = Setting(device, data_root(args.data_root), config.seed, config.batch_size)
     task = config.task.build(setting)

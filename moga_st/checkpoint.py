@@ -109,8 +109,11 @@ def read_weights(path: Path) -> Weights:
         ) from error
     if metadata is None:
         raise BadInput(f"{path}: safetensors without a moga_st config; `moga-st convert` and training runs write one")
-    content = json.loads(metadata)
-    return Weights(tensors, ModelConfig.from_dict(content["model"]), content["about"])
+    try:
+        content = json.loads(metadata)
+        return Weights(tensors, ModelConfig.from_dict(content["model"]), content["about"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:  # BadInput is a ValueError
+        raise BadInput(f"{path}: its config cannot be used: {error}") from error
 
 
 def load_model(path: str | Path, device: torch.device | str = "cpu") -> nn.Module:

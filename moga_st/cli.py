@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,8 @@ def main(argv: list[str] | None = None) -> NoReturn:
         _leave(2, error)
     except KeyboardInterrupt:
         _leave(130, "interrupted")
+    except OSError as error:  # no place to write, or no right to
+        _leave(1, error)
     except Exception as error:
         from moga_st.engine import Interrupted, RunFailed
 
@@ -150,9 +153,11 @@ def evaluate(argv: list[str]) -> None:
         dist.shutdown()
     if rank != 0:
         return
-    out = args.out or path.parent / (path.stem if args.target == path else "eval")
+    # a partial evaluation does not take the place of the whole one
+    part = ("" if args.split == "test" else "_val") + ("" if args.sequences is None else f"_first{args.sequences}")
+    out = args.out or path.parent / ((path.stem if args.target == path else "eval") + part)
     out.mkdir(parents=True, exist_ok=True)
-    pictures = task.draw(net, out)  # by one process alone
+    pictures = task.draw(net, out, args.split)  # by one process alone
     record = {
         "weights": str(path),
         "trained": {k: about.get(k) for k in ("run", "best_step", "converted_from") if k in about},
@@ -189,7 +194,7 @@ class Predict:
     device: str = "auto"
     """auto (CUDA if there is one), cpu, cuda or cuda:N."""
     out: Path = Path("predictions")
-    """Folder for CLIP.png, CLIP.gif and CLIP.npy (the prediction, float32 (t, c, h, w))."""
+    """Folder for CLIP_predicted.png, .gif and .npy (the prediction, float32 (t, c, h, w))."""
     json: bool = False
     """Print paths and scores as JSON."""
 
@@ -211,11 +216,15 @@ def predict(argv: list[str]) -> None:
     if not isinstance(net, SimVP):
         raise BadInput(f"{path}: holds a {type(net).__name__}; predict needs a video model")
     task = checkpoint.read_weights(path).about.get("run", {}).get("task", {})
-    side = args.size or task.get("motion", {}).get("frame_size")
+    side = task.get("motion", {}).get("frame_size") if args.size is None else args.size
     if side is None:
         raise BadInput(f"{path}: does not say on which frame size it was trained; give --size")
+    if side < 1:
+        raise BadInput(f"--size: expected at least 1, got {side}")
     clip = torch.from_numpy(read_clip(args.clip, net.config.channels, (side, side)))
-    if args.start < 0 or args.start + net.config.frames_in > len(clip):
+    if args.start < 0:
+        raise BadInput(f"--start: expected 0 or more, got {args.start}")
+    if args.start + net.config.frames_in > len(clip):
         raise BadInput(
             f"{args.clip}: has {len(clip)} frames, but the model needs {net.config.frames_in} from frame {args.start}"
         )
@@ -229,7 +238,7 @@ def predict(argv: list[str]) -> None:
         for name in ("mse", "mae", "psnr", "ssim"):
             result[name] = getattr(metrics, name)(seen, true).mean().item()
     args.out.mkdir(parents=True, exist_ok=True)
-    stem = args.out / args.clip.stem
+    stem = args.out / f"{args.clip.stem}_predicted"  # whatever --out is, the clip itself is not written over
     truth = true.numpy() if len(true) else None
     paths = draw.save_prediction(stem, past.numpy(), pred.numpy(), truth, args.clip.name)
     np.save(stem.with_name(stem.name + ".npy"), pred.numpy())
@@ -265,7 +274,7 @@ class Lift:
     device: str = "auto"
     """auto (CUDA if there is one), cpu, cuda or cuda:N."""
     out: Path = Path("lifted")
-    """Folder for NAME.npz, NAME.bvh, NAME.png, NAME.gif and NAME.mp4."""
+    """Folder for NAME_3d.npz, .bvh, .png, .gif and .mp4."""
     json: bool = False
     """Print what was done as JSON."""
 
@@ -297,7 +306,7 @@ def lift(argv: list[str]) -> None:
     poses_m = lifting.lift(net, found, device, args.smooth)
     seconds = time.perf_counter() - start
     args.out.mkdir(parents=True, exist_ok=True)
-    stem = args.out / args.keypoints.stem
+    stem = args.out / f"{args.keypoints.stem}_3d"  # whatever --out is, the input itself is not written over
     title = args.keypoints.name
     upright_m = lifting.upright(poses_m)
     written = save_lift(stem, found.points_px, found.size_px, upright_m, found.fps, title)
@@ -379,6 +388,8 @@ def _prepare(args: Prepare) -> None:
     from moga_st.data import human36m, mocap, prepared
 
     out = args.out or data_root(None) / f"{args.name}.h5"
+    if out.exists():
+        raise BadInput(f"{out}: exists already; remove it, or name another file with --out")
     if not args.source.exists():
         raise BadInput(f"{args.source}: no such file or folder")
     if args.name == "cmu-mocap":
@@ -568,5 +579,6 @@ def _table(rows: list[list[str]]) -> str:
 
 
 def _leave(code: int, message: object) -> NoReturn:
-    print(f"moga-st: {message}", file=sys.stderr)
+    if os.environ.get("RANK", "0") == "0":  # under torchrun one process speaks for all
+        print(f"moga-st: {message}", file=sys.stderr)
     raise SystemExit(code)

@@ -12,12 +12,14 @@ Read :func:`train` from top to bottom; everything else here serves it.  Two rule
 from __future__ import annotations
 
 import copy
+import errno
 import fcntl
 import hashlib
 import json
 import math
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -152,7 +154,22 @@ def train(config: RunConfig, runtime: Runtime) -> Path:
             run.save(net, average, optimiser, state)
         last_save = time.monotonic()
 
+    def validate() -> None:
+        check_finite()
+        scores = task.evaluate(average)
+        score = scores[task.monitor]
+        if not math.isfinite(score):
+            raise RunFailed(failure(f"validation {task.monitor} is {score}", done, folder))
+        run.log(done, {f"val/{k}": v for k, v in scores.items() if "/" not in k}, clock.seconds())
+        if run.main:
+            bar.write(f"step {done}: validation {task.monitor} {score:.4g}", file=sys.stderr)
+        if state["best"] is None or score < state["best"]:
+            state.update(best=score, best_step=done, step=done, seconds=clock.seconds())
+            run.export(average, state)
+
     with run.open(done), catch_signals() as signals, progress_bar(config, done) as bar:
+        if state["best"] is None and done == config.steps:
+            validate()
         while done < config.steps:
             lr, beta1 = optim.schedule(config.optim, done, config.steps)
             for group in optimiser.param_groups:
@@ -186,17 +203,7 @@ def train(config: RunConfig, runtime: Runtime) -> Path:
                 bar.set_postfix(loss=f"{mean:.3g}")
                 run.log(done, {"loss": mean, "lr": lr}, clock.seconds())
             if done % config.validate_every == 0 or done == config.steps:
-                check_finite()
-                scores = task.evaluate(average)
-                score = scores[task.monitor]
-                if not math.isfinite(score):
-                    raise RunFailed(failure(f"validation {task.monitor} is {score}", done, folder))
-                run.log(done, {f"val/{k}": v for k, v in scores.items() if "/" not in k}, clock.seconds())
-                if run.main:
-                    bar.write(f"step {done}: validation {task.monitor} {score:.4g}", file=sys.stderr)
-                if state["best"] is None or score < state["best"]:
-                    state.update(best=score, best_step=done, step=done, seconds=clock.seconds())
-                    run.export(average, state)
+                validate()
                 save()
             elif done % agree_every == 0:
                 due = time.monotonic() - last_save > runtime.save_every
@@ -216,8 +223,10 @@ def check(config: RunConfig, runtime: Runtime) -> None:
     for name, value in shares.items():
         if not 0 <= value < 1:
             raise BadInput(f"{name}: expected a value in [0, 1), got {value}")
-    if o.lr <= 0 or o.clip_norm < 0 or o.weight_decay < 0:
+    if not (o.lr > 0 and o.clip_norm >= 0 and o.weight_decay >= 0):
         raise BadInput("optim: lr must be positive, clip_norm and weight_decay not negative")
+    if not re.fullmatch(r"\w[\w.-]*", config.name):
+        raise BadInput(f"name {config.name!r}: expected letters, digits, '.', '_' and '-': it names a folder")
     if runtime.log_every < 1:
         raise BadInput(f"log_every: expected at least 1, got {runtime.log_every}")
     for name in ("steps", "batch_size", "accumulate", "validate_every"):
@@ -309,16 +318,22 @@ class Run:
         if not found:
             return state
         saved = checkpoint.load(path)
+        parts = {"net", "optimiser", "state"} | ({"average"} if average is not net else set())
+        if not parts <= saved.keys() or not state.keys() <= saved["state"].keys():
+            raise BadInput(f"{path}: not a checkpoint of a training run; remove it or restore a copy")
+        checkpoint.load_exactly(net, saved["net"], path)
         if saved["state"]["data"] != state["data"]:
             raise BadInput(
                 f"{self.folder} was trained on other data ({saved['state']['data']}) than what is found now "
                 f"({state['data']}: {self.task.facts.get('digits', '')}); give the same --data-root, or another --runs"
             )
-        checkpoint.load_exactly(net, saved["net"], path)
         if average is not net:
             checkpoint.load_exactly(average, saved["average"], path)
         optimiser.load_state_dict(saved["optimiser"])
-        return saved["state"]
+        state = saved["state"]
+        if not (self.folder / "best.safetensors").exists():
+            state["best"] = None  # somebody removed it: the next validation exports again
+        return state
 
     def save(self, net: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
         content = {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "state": state}
@@ -387,11 +402,15 @@ class Run:
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a JSONL file; a last line cut short by a kill or a full disk is left out."""
     lines = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    text = path.read_text(errors="replace").splitlines() if path.exists() else []
+    for number, line in enumerate(text, 1):
         try:
             lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+            lines[-1]["step"]
+        except (ValueError, KeyError, TypeError) as error:
+            if number == len(text):
+                return lines[: number - 1]
+            raise BadInput(f"{path}: line {number} is no log line; mend it, or move the file away") from error
     return lines
 
 
@@ -401,6 +420,8 @@ def full_disk(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT, errno.EEXIST):
+            raise BadInput(f"{folder} cannot be written ({error}); name another folder with --runs") from error
         raise RunFailed(
             f"{folder} cannot be written: {error}. What was saved before is whole; free some space and repeat "
             "the command"

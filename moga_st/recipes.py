@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,13 @@ def load(name: str) -> RunConfig:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses defined in a recipe are looked up there
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        where = (
+            traceback.extract_tb(error.__traceback__)[-1].lineno if not isinstance(error, SyntaxError) else error.lineno
+        )
+        raise BadInput(f"{file}: line {where}: {type(error).__name__}: {error}") from error
     config = module.config() if hasattr(module, "config") else None
     if not isinstance(config, RunConfig):
         raise BadInput(f"{file}: a recipe defines config() that returns a moga_st.engine.RunConfig")

@@ -95,15 +95,15 @@ def test_lift_writes_poses_bvh_and_pictures(weights, tmp_path, capsys):
     result = json.loads(out)
     assert result["frames"] == 20
     assert [Path(p).suffix for p in result["written"]] == [".npz", ".bvh", ".png", ".gif", ".mp4"]
-    with np.load(tmp_path / "o" / "k.npz") as saved:
+    with np.load(tmp_path / "o" / "k_3d.npz") as saved:
         poses = saved["poses_m"]
         assert saved["fps"] == 25.0
     assert poses.shape == (20, 17, 3)
     assert np.abs(poses[:, 0]).max() == 0
-    motion = read_bvh(tmp_path / "o" / "k.bvh")
+    motion = read_bvh(tmp_path / "o" / "k_3d.bvh")
     assert motion.fps == pytest.approx(25.0)
     assert len(motion.points_m) == 20
-    assert len(iio.imread(tmp_path / "o" / "k.mp4", plugin="FFMPEG")) == 20
+    assert len(iio.imread(tmp_path / "o" / "k_3d.mp4", plugin="FFMPEG")) == 20
 
 
 @pytest.mark.parametrize(

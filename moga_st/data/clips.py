@@ -31,7 +31,7 @@ def read_clip(path: Path, channels: int, size: tuple[int, int]) -> np.ndarray:
     """
     if not path.is_file():
         raise BadInput(f"{path}: no such clip")
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         frames = iter(_from_array(path))
     elif path.suffix.lower() in VIDEO:
         frames = _from_video(path)

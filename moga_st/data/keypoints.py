@@ -119,8 +119,9 @@ def read_keypoints(
         raise BadInput(f"{path}: mixed keypoint layouts ({found} entries); keep those of one detector")
     named = layout or said.get("layout")
     source = _layout(path, next(iter(counts)), named, kind)
-    width, height = _size(path, size_px or said.get("size_px"))
-    rate = fps or said.get("fps") or FPS
+    width, height = _size(path, said.get("size_px") if size_px is None else size_px)
+    given = said.get("fps") if fps is None else fps
+    rate = FPS if given is None else given
     if not (rate > 0 and math.isfinite(rate)):
         raise BadInput(f"{path}: the frame rate must be positive, got {rate}")
 
@@ -143,7 +144,7 @@ def read_keypoints(
     parts = [
         f"{path.name}: {kind}, {source.name}, {choice}",
         f"frames {zero + first * step} to {zero + last * step}" + (f" in steps of {step}" if step > 1 else ""),
-        f"{rate:g} fps" + ("" if fps or said.get("fps") else " (assumed)"),
+        f"{rate:g} fps" + (" (assumed)" if given is None else ""),
         how,
     ]
     return Keypoints(

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moga_st import dist
+from moga_st.config import BadInput
 
 LAYER_SCALE_INIT = 1e-5
 SIGMA_INIT = 1e-5
@@ -88,7 +89,7 @@ class DropPath(nn.Module):
     def __init__(self, rate: float):
         super().__init__()
         if not 0.0 <= rate < 1.0:
-            raise ValueError(f"drop path rate: expected a value in [0, 1), got {rate}")
+            raise BadInput(f"drop path rate: expected a value in [0, 1), got {rate}")
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
@@ -109,13 +110,13 @@ class MogaBlock(nn.Module):
         double_silu: see :class:`MultiOrderGatedAggregation`.
 
     Raises:
-        ValueError: ``channels`` is not a positive multiple of 8.
+        BadInput: ``channels`` is not a positive multiple of 8.
     """
 
     def __init__(self, channels: int, ffn_ratio: float = 8.0, drop_path: float = 0.0, double_silu: bool = False):
         super().__init__()
         if channels <= 0 or channels % 8:
-            raise ValueError(f"a Moga block needs a positive multiple of 8 channels, got {channels}")
+            raise BadInput(f"a Moga block needs a positive multiple of 8 channels, got {channels}")
         self.norm1 = nn.BatchNorm2d(channels)
         self.spatial = MultiOrderGatedAggregation(channels, double_silu)
         self.scale1 = nn.Parameter(torch.full((1, channels, 1, 1), LAYER_SCALE_INIT))

@@ -222,10 +222,10 @@ class PoseLifting:
         return dist.sum_over_ranks(out)
 
     @torch.no_grad()
-    def draw(self, net: nn.Module, folder: Path) -> list[Path]:
-        """The best, median and worst by MPJPE of 16 test sequences spread over all: 3 seconds each, as PNG, GIF
+    def draw(self, net: nn.Module, folder: Path, split: Split = "test") -> list[Path]:
+        """The best, median and worst by MPJPE of 16 sequences spread over all: 3 seconds each, as PNG, GIF
         and MP4."""
-        data = self.splits["test"]
+        data = self.splits[split]
         some = np.unique(np.linspace(0, len(data.bounds) - 1, 16).round().astype(int)).tolist()
         pred = self._in_mm(self.predict(net, data, [data.bounds[i] for i in some]), data)
         error = metrics.mpjpe(pred, data.truth_mm).mean(-1)

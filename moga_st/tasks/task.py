@@ -45,8 +45,8 @@ class Task(Protocol):
 
     def evaluate(self, net: nn.Module, split: Split = "val") -> dict[str, float]: ...
 
-    def draw(self, net: nn.Module, folder: Path) -> list[Path]:
-        """Write pictures of test examples into ``folder``; returns their paths."""
+    def draw(self, net: nn.Module, folder: Path, split: Split = "test") -> list[Path]:
+        """Write pictures of examples into ``folder``; returns their paths."""
         ...
 
 

@@ -136,12 +136,13 @@ class MovingDigits:
         return result
 
     @torch.no_grad()
-    def draw(self, net: nn.Module, folder: Path) -> list[Path]:
-        """The best, median and worst by MSE of the first test sequences (256 at most), as PNG and GIF."""
+    def draw(self, net: nn.Module, folder: Path, split: Split = "test") -> list[Path]:
+        """The best, median and worst by MSE of the first sequences (256 at most), as PNG and GIF."""
         was_training = net.training
         net.eval()
         pasts, futures, preds = [], [], []
-        for past, future in self._eval_batches("test", min(256, self.config.test_sequences)):
+        total = self.config.test_sequences if split == "test" else self.config.val_sequences
+        for past, future in self._eval_batches(split, min(256, total)):
             pasts.append(past.cpu())
             futures.append(future.cpu())
             preds.append(net(past).float().cpu())
