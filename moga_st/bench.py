@@ -46,10 +46,17 @@ class BenchConfig:
 
 def count(config: ModelConfig) -> tuple[int, int]:
     """Parameters, and multiply-adds of one example of ``config.example_shape`` (convolutions and products)."""
-    with torch.device("meta"):
-        net = config.build().eval()
-        with FlopCounterMode(display=False) as counter:
-            net(torch.empty(1, *config.example_shape))
+    try:
+        with torch.device("meta"):  # no memory and no time, whatever the size
+            return _count(config)
+    except (RuntimeError, NotImplementedError):  # another package's network may need numbers to be built
+        return _count(config)
+
+
+def _count(config: ModelConfig) -> tuple[int, int]:
+    net = config.build().eval()
+    with FlopCounterMode(display=False) as counter:
+        net(torch.empty(1, *config.example_shape))
     return sum(p.numel() for p in net.parameters()), counter.get_total_flops() // 2
 
 

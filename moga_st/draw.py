@@ -32,7 +32,10 @@ def save_prediction(
     error = None if true is None else _signed_error(pred[: len(true)], _rgb(true))
     scale = max(1, 64 // past.shape[1])
     rows = {"input": past, "truth": truth, "prediction": pred, "error": error}
-    strip = _strip({k: _enlarge(v, scale) for k, v in rows.items() if v is not None}, title)
+    legend = (
+        "" if error is None else "   (the later rows follow the input in time; error: red too bright, blue too dark)"
+    )
+    strip = _strip({k: _enlarge(v, scale) for k, v in rows.items() if v is not None}, title + legend)
     png, gif = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".gif")
     strip.save(png)
     scale = max(1, 160 // past.shape[1])
