@@ -48,20 +48,23 @@ def count(config: ModelConfig) -> tuple[int, int]:
     """Parameters, and multiply-adds of one example of ``config.example_shape`` (convolutions and products)."""
     try:
         with torch.device("meta"):  # no memory and no time, whatever the size
-            return _count(config)
+            return _count(config)[:2]
     except (RuntimeError, NotImplementedError):  # another package's network may need numbers to be built
-        return _count(config)
+        return _count(config)[:2]
 
 
-def _count(config: ModelConfig) -> tuple[int, int]:
+def _count(config: ModelConfig) -> tuple[int, int, int]:
+    """Parameters, multiply-adds, and the frames that one example comes out as (1 for an image)."""
     net = config.build().eval()
-    with FlopCounterMode(display=False) as counter:
-        net(torch.empty(1, *config.example_shape))
-    return sum(p.numel() for p in net.parameters()), counter.get_total_flops() // 2
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        out = net(torch.empty(1, *config.example_shape))
+    frames = out.shape[1] if out.ndim > 2 else 1
+    return sum(p.numel() for p in net.parameters()), counter.get_total_flops() // 2, frames
 
 
 def run(config: RunConfig, args: BenchConfig) -> list[dict[str, Any]]:
-    """One row a measurement: what, batch, ms, samples/s, memory (MB) and the ratio against a named other."""
+    """One row a measurement: what, batch, ms, samples/s, memory (MB), the ratio against a named other, and for
+    inference the frames/s that come out."""
     if args.repeats < 1:
         raise BadInput(f"--repeats: expected at least 1, got {args.repeats}")
     device = dist.setup(args.device)
@@ -78,11 +81,13 @@ def run(config: RunConfig, args: BenchConfig) -> list[dict[str, Any]]:
         args,
         device,
     )
+    frames = _count(config.model)[2]
     for size in args.batch_sizes:
         if size < 1:
             raise BadInput(f"--batch-sizes: expected at least 1, got {size}")
         net = {k: _inference(config, device, size, c) for k, c in variants.items()}
-        rows += _pair("inference", size, net, args, device)
+        measured = _pair("inference", size, net, args, device)
+        rows += [row | {"frames/s": row["samples/s"] * frames} for row in measured]
     return rows
 
 

@@ -131,7 +131,9 @@ def test_bench_reports_ratios(trained, capsys):
     slow, fast = rows["data, plain loop on one core"], rows["data, batched"]
     assert fast["ratio"] == pytest.approx(fast["samples/s"] / slow["samples/s"])
     assert rows["training step, eager"]["batch"] == 4
-    assert rows["inference, eager"]["samples/s"] == pytest.approx(2e3 / rows["inference, eager"]["ms"])
+    inference = rows["inference, eager"]
+    assert inference["samples/s"] == pytest.approx(2e3 / inference["ms"])
+    assert inference["frames/s"] == pytest.approx(4 * inference["samples/s"])  # four frames come out
 
 
 @pytest.mark.parametrize(
