@@ -112,7 +112,7 @@ def _data(task: MovingDigits, repeats: int) -> list[dict[str, Any]]:
 
 
 def _training(config: RunConfig, task: Any, device: torch.device, compiled: bool) -> Callable[[], None]:
-    """One whole update: data, forward, backward, clipping, optimiser."""
+    """One update in one part: data, forward, backward, clipping, optimiser; without the weight average."""
     torch.manual_seed(config.seed)
     net = to_device(config.model.build(), device).train()
     called = torch.compile(net, dynamic=False) if compiled else net

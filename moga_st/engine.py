@@ -147,7 +147,6 @@ def train(config: RunConfig, runtime: Runtime) -> Path:
 
     def save() -> None:
         nonlocal last_save
-        check_finite()
         state.update(step=done, seconds=clock.seconds(), loss_count=loss_count)
         state["loss_sum"] = dist.sum_over_ranks(loss_sum).item()
         if run.main:
@@ -155,7 +154,6 @@ def train(config: RunConfig, runtime: Runtime) -> Path:
         last_save = time.monotonic()
 
     def validate() -> None:
-        check_finite()
         scores = task.evaluate(average)
         score = scores[task.monitor]
         if not math.isfinite(score):
@@ -203,11 +201,13 @@ def train(config: RunConfig, runtime: Runtime) -> Path:
                 bar.set_postfix(loss=f"{mean:.3g}")
                 run.log(done, {"loss": mean, "lr": lr}, clock.seconds())
             if done % config.validate_every == 0 or done == config.steps:
+                check_finite()
                 validate()
                 save()
             elif done % agree_every == 0:
                 due = time.monotonic() - last_save > runtime.save_every
                 if dist.max_over_ranks(float(due or bool(signals)), device):
+                    check_finite()
                     save()
             if done % agree_every == 0:
                 signum = int(dist.max_over_ranks(float(signals[0] if signals else 0), device))

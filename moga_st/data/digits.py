@@ -77,15 +77,6 @@ class FashionMNISTConfig(DigitsConfig):
         return _load("Fashion-MNIST", self.sha256, folders, lambda: _download("FashionMNIST", root), None)
 
 
-def read_idx(path: Path) -> np.ndarray:
-    """The uint8 images (n, h, w) of an idx3-ubyte file, gzipped or not.
-
-    Raises:
-        BadInput: unreadable, truncated, or not an idx file of uint8 images.
-    """
-    return _parse_idx(path, _bytes(path))
-
-
 def _bytes(path: Path) -> bytes:
     try:
         raw = path.read_bytes()
@@ -95,6 +86,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def _parse_idx(path: Path, raw: bytes) -> np.ndarray:
+    """The uint8 images (n, h, w) in an idx3-ubyte file's bytes."""
     if len(raw) < 16 or raw[:4] != b"\x00\x00\x08\x03":
         raise BadInput(f"{path}: not an idx3-ubyte image file; fetch it again")
     n, h, w = struct.unpack(">3I", raw[4:16])

@@ -8,7 +8,7 @@ import torch
 
 from moga_st.config import BadInput, data_root
 from moga_st.data import digits
-from moga_st.data.digits import TEST_IMAGES, TRAIN_IMAGES, FashionMNISTConfig, MNISTConfig, read_idx
+from moga_st.data.digits import TEST_IMAGES, TRAIN_IMAGES, FashionMNISTConfig, MNISTConfig
 
 
 def idx(images: np.ndarray) -> bytes:
@@ -99,7 +99,8 @@ def test_offline_without_any_source_says_what_to_put_where(tmp_path, monkeypatch
 def test_read_idx(tmp_path):
     images = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
     (tmp_path / "a").write_bytes(idx(images))
-    np.testing.assert_array_equal(read_idx(tmp_path / "a"), images)
+    path = tmp_path / "a"
+    np.testing.assert_array_equal(digits._parse_idx(path, digits._bytes(path)), images)
 
 
 def test_data_root_order(tmp_path, monkeypatch):
