@@ -14,6 +14,7 @@ in integer arithmetic: the CPU, a GPU and every version of torch give the same s
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -34,6 +35,9 @@ class MotionConfig(Config):
     """Digits a sequence."""
     step: float = 0.1
     """Distance moved a frame, as a fraction of the free canvas."""
+
+
+AT_ONCE = 1280  # frames composed at once: what a CPU's cache holds
 
 
 class Draws(NamedTuple):
@@ -58,10 +62,15 @@ def _mix(x: Tensor) -> Tensor:
     return x ^ shift_right(x, 31)
 
 
+@functools.cache
+def _start(seed: int) -> int:
+    return int(_mix(torch.tensor(seed) * _GOLDEN + _MIX2))
+
+
 def uniform(seed: int, index: Tensor, draws: int) -> Tensor:
     """Counter-based uniform numbers: index (b,) int64 -> (b, draws) float64 in [0, 1), 53 random bits."""
     counter = torch.arange(1, draws + 1, device=index.device)
-    stream = _mix(_mix(torch.full_like(index, seed) * _GOLDEN + _MIX2) + index * _GOLDEN)
+    stream = _mix(index * _GOLDEN + _start(seed))
     bits = _mix(stream[:, None] + counter * _GOLDEN)
     return ((bits >> 11) & ((1 << 53) - 1)).to(torch.float64) * 2.0**-53
 
@@ -78,14 +87,12 @@ def positions(draws: Draws, config: MotionConfig, frames: int, digit_size: int) 
     """Top-left pixels (b, frames, k, 2) int64, in 0 to frame_size - digit_size."""
     if digit_size > config.frame_size:
         raise BadInput(f"frame_size {config.frame_size} is smaller than the {digit_size} px digits")
-    place = draws.start.clone()
     # float64: the floor below must not depend on whose float32 sine rounds which way
     velocity = torch.stack([torch.sin(draws.angle), torch.cos(draws.angle)], dim=-1) * config.step
-    path = []
+    place, path = draws.start, []
     for _ in range(frames):
-        place = place + velocity
-        velocity = torch.where((place <= 0) | (place >= 1), -velocity, velocity)
-        place = place.clamp(0.0, 1.0)
+        place = (place + velocity).clamp_(0.0, 1.0)
+        velocity = torch.where(place == place.round(), -velocity, velocity)  # at an edge, which is 0 or 1
         path.append(place)
     return (torch.stack(path, dim=1) * (config.frame_size - digit_size)).to(torch.int64)
 
@@ -96,15 +103,20 @@ def render(digits: Tensor, draws: Draws, config: MotionConfig, frames: int) -> T
     corner = positions(draws, config, frames, d)
     corner = corner[..., 0] * s + corner[..., 1]  # (b, t, k) into a flat frame
     b, t, k = corner.shape
-    inside = torch.arange(d, device=digits.device)
-    inside = (inside[:, None] * s + inside).flatten()  # (d d) the digit's pixels in a flat frame
-    chosen = digits[draws.digit].flatten(2)  # (b, k, d d)
-    out = None
-    for i in range(k):
-        layer = torch.zeros(b, t, s * s, dtype=torch.uint8, device=digits.device)
-        layer.scatter_(2, corner[:, :, i, None] + inside, chosen[:, i, None].expand(b, t, d * d))
-        out = layer if out is None else torch.maximum(out, layer)
-    assert out is not None
+    # A digit drawn once into a long strip of zeros, its rows a frame's width apart: every frame that shows it, flat,
+    # is a window of s * s pixels of that strip. So a frame is one copy of contiguous memory.
+    most = (s - d) * (s + 1)  # the last corner
+    length = most + s * s
+    strips = digits.new_zeros(b * k * length)
+    chosen = digits.flatten(1).index_select(0, draws.digit.flatten()).view(-1, d, d)
+    strips.as_strided((b * k, d, d), (length, s, 1), most).copy_(chosen)
+    windows = strips.as_strided((b * k * length - s * s + 1, s * s), (1, 1))
+    first = torch.arange(most, b * k * length, length, device=digits.device).view(b, 1, k) - corner
+    out = digits.new_empty(b * t, s * s)
+    for part, of_part in zip(out.split(AT_ONCE), first.view(b * t, k).split(AT_ONCE), strict=True):
+        torch.index_select(windows, 0, of_part[:, 0], out=part)
+        for i in range(1, k):
+            torch.maximum(part, windows.index_select(0, of_part[:, i]), out=part)
     return out.view(b, t, 1, s, s)
 
 
