@@ -5,30 +5,37 @@ Times are medians of repeats, the variants of a pair taken in turn so that a dri
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import itertools
 import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from moga_st import dist, optim
 from moga_st.config import BadInput, ModelConfig, data_root
 from moga_st.data import moving_mnist
-from moga_st.engine import RunConfig, autocast
+from moga_st.engine import RunConfig, Runtime, Update
 from moga_st.models import to_device
-from moga_st.tasks.task import Setting
+from moga_st.tasks.task import Setting, Task
 from moga_st.tasks.video import MovingDigits
+
+WARM_UP = {"cpu": 2, "cuda": Update.EAGER + 2}  # untimed calls of each variant: until a graph has been replayed
 
 
 @dataclass(frozen=True)
 class BenchConfig:
-    """Time a recipe's training step, inference and data generation, compiled and not."""
+    """Time a recipe's training step, inference and data generation: plain torch, ours, ours compiled."""
 
     batch_sizes: tuple[int, ...] = (1, 16)
     """Batch sizes of inference; training runs at the recipe's own."""
@@ -73,20 +80,12 @@ def run(config: RunConfig, args: BenchConfig) -> list[dict[str, Any]]:
     rows = []
     if isinstance(task, MovingDigits):
         rows += _data(task, args.repeats)
-    variants = {"eager": False, "compiled": True} if args.compile else {"eager": False}
-    rows += _pair(
-        "training step",
-        config.batch_size,
-        {k: _training(config, task, device, c) for k, c in variants.items()},
-        args,
-        device,
-    )
+    rows += _pair("training step", config.batch_size, _training_steps(config, task, args, device), args, device)
     frames = _count(config.model)[2]
     for size in args.batch_sizes:
         if size < 1:
             raise BadInput(f"--batch-sizes: expected at least 1, got {size}")
-        net = {k: _inference(config, device, size, c) for k, c in variants.items()}
-        measured = _pair("inference", size, net, args, device)
+        measured = _pair("inference", size, _inferences(config, size, args, device), args, device)
         rows += [row | {"frames/s": row["samples/s"] * frames} for row in measured]
     return rows
 
@@ -116,35 +115,48 @@ def _data(task: MovingDigits, repeats: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _training(config: RunConfig, task: Any, device: torch.device, compiled: bool) -> Callable[[], None]:
-    """One update in one part: data, forward, backward, clipping, optimiser; without the weight average."""
-    torch.manual_seed(config.seed)
-    net = to_device(config.model.build(), device).train()
-    called = torch.compile(net, dynamic=False) if compiled else net
-    optimiser = optim.build(net, config.optim)
+def _training_steps(
+    config: RunConfig, task: Task, args: BenchConfig, device: torch.device
+) -> dict[str, Callable[[], None]]:
+    """Whole updates: data, forward, backward, clipping, optimiser, weight average.
 
-    def step() -> None:
-        with autocast(config.precision, device):
-            loss = task.loss(called, task.batch(0))
-        loss.backward()
-        if config.optim.clip_norm:
-            torch.nn.utils.clip_grad_norm_(net.parameters(), config.optim.clip_norm)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+    "plain" is torch as it comes: float32, channels-first.
+    """
+    runtime = Runtime(device=args.device)
+    steps = {
+        "plain": _update(
+            dataclasses.replace(config, precision="float32"), task, config.model.build().to(device), runtime
+        ),
+        "eager": _update(config, task, to_device(config.model.build(), device), runtime),
+    }
+    if args.compile:
+        compiled = dataclasses.replace(runtime, compile=True)
+        steps["compiled"] = _update(config, task, to_device(config.model.build(), device), compiled)
+        if device.type == "cuda":
+            graph = dataclasses.replace(compiled, cuda_graph=True)
+            steps["compiled, CUDA graph"] = _update(config, task, to_device(config.model.build(), device), graph)
+    return steps
 
-    return step
+
+def _update(config: RunConfig, task: Task, net: nn.Module, runtime: Runtime) -> Callable[[], None]:
+    average = copy.deepcopy(net).requires_grad_(False) if config.optim.ema_decay else net
+    optimiser = optim.build(net.train(), config.optim, on_device=runtime.cuda_graph)
+    update, number = Update(config, task, net, net, average, optimiser, runtime), itertools.count()
+    return lambda: update(next(number))
 
 
-def _inference(config: RunConfig, device: torch.device, size: int, compiled: bool) -> Callable[[], None]:
-    net = to_device(config.model.build(), device).eval()
-    called = torch.compile(net, dynamic=False) if compiled else net
+def _inferences(config: RunConfig, size: int, args: BenchConfig, device: torch.device) -> dict[str, Callable[[], None]]:
     x = torch.rand(size, *config.model.example_shape, device=device)
+    ours = to_device(config.model.build(), device).eval()
+    nets: dict[str, Callable[[Tensor], Tensor]] = {"plain": config.model.build().to(device).eval(), "eager": ours}
+    if args.compile:
+        nets["compiled"] = torch.compile(ours, dynamic=False)
+    return {name: partial(_infer, net, x) for name, net in nets.items()}
 
-    def step() -> None:
-        with torch.no_grad():
-            called(x)
 
-    return step
+@torch.no_grad()
+def _infer(net: Callable[[Tensor], Tensor], x: Tensor) -> None:
+    net(x)
 
 
 def _pair(
@@ -160,10 +172,10 @@ def _pair(
 
 
 def _times(steps: dict[str, Callable[[], None]], repeats: int, device: torch.device) -> dict[str, float]:
-    """Median seconds of each step, after two calls to warm up, taken in turn."""
+    """Median seconds of each step, after calls to warm up, taken in turn."""
     for step in steps.values():
-        step()
-        step()
+        for _ in range(WARM_UP[device.type]):
+            step()
     taken: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(repeats):
         for name, step in steps.items():

@@ -81,6 +81,8 @@ class Runtime:
     """Folder that holds the runs."""
     compile: bool = False
     """torch.compile the network."""
+    cuda_graph: bool = False
+    """Capture the whole update as a CUDA graph and replay it: no launch overhead (one process; optim is compiled)."""
     log_every: int = 20
     """Updates between lines of metrics.jsonl."""
     save_every: float = 60.0
@@ -115,14 +117,14 @@ def train(config: RunConfig, runtime: Runtime) -> Path:
         Interrupted: a signal came.
     """
     device = dist.setup(runtime.device)
-    check(config, runtime)
+    check(config, runtime, device)
     task = config.task.build(
         Setting(device, data_root(runtime.data_root), config.seed, config.batch_size // config.accumulate)
     )
     torch.manual_seed(config.seed)
     net = dist.synchronise_batch_norm(to_device(config.model.build(), device), device)
     average = copy.deepcopy(net).requires_grad_(False) if config.optim.ema_decay else net
-    optimiser = optim.build(net, config.optim)
+    optimiser = optim.build(net, config.optim, on_device=runtime.cuda_graph)
 
     folder = run_folder(config, runtime.runs)
     run = Run(folder, config, task, net)
@@ -130,25 +132,22 @@ def train(config: RunConfig, runtime: Runtime) -> Path:
     done = state["step"]
     net.train()
     parallel = dist.wrap(net, device)
-    ddp = parallel if isinstance(parallel, nn.parallel.DistributedDataParallel) else None
-    called: Any = torch.compile(parallel) if runtime.compile else parallel
-    # on-device record of the first update whose loss was not finite, read only where we wait anyway
-    bad_step = torch.full((), -1, dtype=torch.int64, device=device)
+    update = Update(config, task, net, parallel, average, optimiser, runtime)
+    update.loss_sum += state["loss_sum"] if run.main else 0.0
     loss_count = state["loss_count"]
-    loss_sum = torch.tensor(state["loss_sum"] if run.main else 0.0, device=device)
     # processes must agree to save or stop; on a GPU that waits for it, so there only when we wait anyway
     agree_every = 1 if dist.world() == 1 or device.type == "cpu" else runtime.log_every
     clock, last_save = Clock(state["seconds"]), time.monotonic()
 
     def check_finite() -> None:
-        raise_if_bad(bad_step, folder)
+        raise_if_bad(update.bad_step, folder)
         if not all(torch.isfinite(p).all() for p in net.parameters()):
             raise RunFailed(failure("a weight became infinite or NaN", done, folder))
 
     def save() -> None:
         nonlocal last_save
         state.update(step=done, seconds=clock.seconds(), loss_count=loss_count)
-        state["loss_sum"] = dist.sum_over_ranks(loss_sum).item()
+        state["loss_sum"] = dist.sum_over_ranks(update.loss_sum).item()
         if run.main:
             run.save(net, average, optimiser, state)
         last_save = time.monotonic()
@@ -169,37 +168,18 @@ def train(config: RunConfig, runtime: Runtime) -> Path:
         if state["best"] is None and done == config.steps:
             validate()
         while done < config.steps:
-            lr, beta1 = optim.schedule(config.optim, done, config.steps)
-            for group in optimiser.param_groups:
-                group["lr"], group["betas"] = lr, (beta1, group["betas"][1])
-            for part in range(config.accumulate):
-                index = done * config.accumulate + part
-                torch.manual_seed(seed_of(config.seed, index))
-                last_part = part == config.accumulate - 1
-                # gradients travel between processes once an update
-                with nullcontext() if last_part or ddp is None else ddp.no_sync():
-                    with autocast(config.precision, device):
-                        loss = task.loss(called, task.batch(index))
-                    (loss / config.accumulate).backward()
-                loss = loss.detach()
-                bad_step = torch.where((bad_step < 0) & ~torch.isfinite(loss), done, bad_step)
-                loss_sum += loss
-                loss_count += 1
-            if config.optim.clip_norm:
-                nn.utils.clip_grad_norm_(net.parameters(), config.optim.clip_norm)
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-            if average is not net:
-                optim.update_average(average, net, config.optim.ema_decay, done)
+            update(done)
+            loss_count += config.accumulate
             done += 1
             bar.update(config.batch_size)
 
             if done % runtime.log_every == 0 or done == config.steps:
-                raise_if_bad(bad_step, folder)
-                mean = dist.sum_over_ranks(loss_sum).item() / (loss_count * dist.world())
-                loss_sum, loss_count = torch.zeros((), device=device), 0
+                raise_if_bad(update.bad_step, folder)
+                mean = dist.sum_over_ranks(update.loss_sum).item() / (loss_count * dist.world())
+                update.loss_sum.zero_()
+                loss_count = 0
                 bar.set_postfix(loss=f"{mean:.3g}")
-                run.log(done, {"loss": mean, "lr": lr}, clock.seconds())
+                run.log(done, {"loss": mean, "lr": update.lr}, clock.seconds())
             if done % config.validate_every == 0 or done == config.steps:
                 check_finite()
                 validate()
@@ -216,7 +196,90 @@ def train(config: RunConfig, runtime: Runtime) -> Path:
     return folder
 
 
-def check(config: RunConfig, runtime: Runtime) -> None:
+class Update:
+    """One update: data, forward, backward, clipping, optimiser and weight average.
+
+    It does not wait for the device. What changes from one update to the next (its number, the learning rate, the
+    decays) comes to the device in tensors where ``runtime.cuda_graph`` is on, so that the launches of one update,
+    captured once, are those of every other.
+
+    Args:
+        net, called: the network, and what is called in its place (the same, wrapped for other processes).
+        average: the weight average, or ``net`` itself where there is none.
+    """
+
+    EAGER = 3  # updates before the capture: what torch sets up at first use must not be in the graph
+
+    def __init__(
+        self,
+        config: RunConfig,
+        task: Task,
+        net: nn.Module,
+        called: nn.Module,
+        average: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        runtime: Runtime,
+    ):
+        device = next(net.parameters()).device
+        self.config, self.task, self.net, self.average, self.optimiser = config, task, net, average, optimiser
+        self.ddp = called if isinstance(called, nn.parallel.DistributedDataParallel) else None
+        self.called: Any = torch.compile(called) if runtime.compile else called
+        self.lr = 0.0
+        self.loss_sum = torch.zeros((), device=device)
+        self.bad_step = torch.full((), -1, dtype=torch.int64, device=device)
+        """First update whose loss was not finite, or -1: read only where we wait anyway."""
+        self._number = torch.zeros((), dtype=torch.int64, device=device)
+        self._rate: float | torch.Tensor = torch.zeros((), device=device) if runtime.cuda_graph else 0.0
+        self._optimise: Any = optimiser.step
+        self._update_average: Any = optim.update_average
+        if runtime.cuda_graph:
+            # torch's uncompiled optimisers take a changing beta from the host; these read it on the device
+            self._optimise, self._update_average = torch.compile(optimiser.step), torch.compile(optim.update_average)
+        self._eager_left = self.EAGER if runtime.cuda_graph else -1
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self, number: int) -> None:
+        """Run update ``number`` (from 0)."""
+        optimiser, config = self.optimiser, self.config
+        self.lr, beta1 = optim.schedule(config.optim, number, config.steps)
+        optim.set_schedule(optimiser, self.lr, beta1)
+        rate = optim.average_rate(config.optim.ema_decay, number)
+        self._rate = self._rate.fill_(rate) if isinstance(self._rate, torch.Tensor) else rate
+        self._number.fill_(number)
+        torch.manual_seed(seed_of(config.seed, number))
+        if self._graph is None and self._eager_left == 0:
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph):
+                self.body()
+        if self._graph is not None:
+            self._graph.replay()
+        else:
+            self._eager_left -= 1
+            self.body()
+
+    def body(self) -> None:
+        """What is captured: no branch, number or address in it depends on which update it is."""
+        config, device = self.config, self._number.device
+        for part in range(config.accumulate):
+            last = part == config.accumulate - 1
+            # gradients travel between processes once an update
+            with nullcontext() if last or self.ddp is None else self.ddp.no_sync():
+                with autocast(config.precision, device):
+                    loss = self.task.loss(self.called, self.task.batch(self._number * config.accumulate + part))
+                (loss / config.accumulate).backward()
+            loss = loss.detach()
+            bad = (self.bad_step < 0) & ~torch.isfinite(loss)
+            self.bad_step.copy_(torch.where(bad, self._number, self.bad_step))
+            self.loss_sum += loss
+        if config.optim.clip_norm:
+            nn.utils.clip_grad_norm_(self.net.parameters(), config.optim.clip_norm)
+        self._optimise()
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.average is not self.net:
+            self._update_average(self.average, self.net, self._rate)
+
+
+def check(config: RunConfig, runtime: Runtime, device: torch.device) -> None:
     """Raise BadInput for a field that is out of range."""
     o = config.optim
     shares = {"optim.ema_decay": o.ema_decay, "optim.warmup": o.warmup, "optim.betas": max(o.betas)}
@@ -229,6 +292,8 @@ def check(config: RunConfig, runtime: Runtime) -> None:
         raise BadInput(f"name {config.name!r}: expected letters, digits, '.', '_' and '-': it names a folder")
     if runtime.log_every < 1:
         raise BadInput(f"log_every: expected at least 1, got {runtime.log_every}")
+    if runtime.cuda_graph and (device.type != "cuda" or dist.world() > 1):
+        raise BadInput("cuda_graph: needs one process on a CUDA device; leave --cuda-graph out")
     for name in ("steps", "batch_size", "accumulate", "validate_every"):
         if getattr(config, name) < 1:
             raise BadInput(f"{name}: expected at least 1, got {getattr(config, name)}")
@@ -242,7 +307,7 @@ def check(config: RunConfig, runtime: Runtime) -> None:
 
 
 def seed_of(seed: int, index: int) -> int:
-    """A generator seed for part ``index`` of the run.  Hashed, since torch's CPU generator uses 32 bits of it."""
+    """A generator seed for update ``index`` of the run.  Hashed, since torch's CPU generator uses 32 bits of it."""
     return int.from_bytes(hashlib.blake2b(f"{seed} {index}".encode(), digest_size=4).digest(), "little")
 
 
@@ -329,7 +394,9 @@ class Run:
             )
         if average is not net:
             checkpoint.load_exactly(average, saved["average"], path)
-        optimiser.load_state_dict(saved["optimiser"])
+        # rates and decays are this session's own: where they live depends on the runtime
+        groups = optimiser.state_dict()["param_groups"]
+        optimiser.load_state_dict(saved["optimiser"] | {"param_groups": groups})
         state = saved["state"]
         if not (self.folder / "best.safetensors").exists():
             state["best"] = None  # somebody removed it: the next validation exports again

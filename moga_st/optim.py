@@ -34,8 +34,11 @@ class OptimConfig(Config):
     """Decay of the exponential moving average of the weights that is evaluated and exported; 0 for none."""
 
 
-def build(net: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
-    """The optimiser over ``net``'s parameters in two groups: with and without weight decay."""
+def build(net: nn.Module, config: OptimConfig, on_device: bool = False) -> torch.optim.Optimizer:
+    """The optimiser over ``net``'s parameters in two groups: with and without weight decay.
+
+    ``on_device``: learning rate and decays are tensors there, and ``step`` is to be compiled (CUDA graphs).
+    """
     if config.algorithm == "adam" and config.weight_decay:
         raise BadInput("optim.weight_decay: Adam has none; use --optim.algorithm adamw")
     decayed = {
@@ -46,8 +49,24 @@ def build(net: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
         {"params": [p for p in net.parameters() if id(p) not in decayed], "weight_decay": 0.0},
     ]
     kind = torch.optim.Adam if config.algorithm == "adam" else torch.optim.AdamW
-    fused = next(net.parameters()).is_cuda
-    return kind([g for g in groups if g["params"]], lr=config.lr, betas=config.betas, fused=fused)
+    groups = [g for g in groups if g["params"]]
+    device = next(net.parameters()).device
+    if not on_device:
+        return kind(groups, lr=config.lr, betas=config.betas, fused=device.type == "cuda")
+    for group in groups:  # torch's own constructor would make plain numbers of the betas
+        group["lr"] = torch.tensor(config.lr, device=device)
+        group["betas"] = tuple(torch.tensor(beta, device=device) for beta in config.betas)
+    return kind(groups, capturable=True)
+
+
+def set_schedule(optimiser: torch.optim.Optimizer, lr: float, beta1: float) -> None:
+    """Learning rate and first moment decay of the next update, without waiting for the device."""
+    for group in optimiser.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+            group["betas"][0].fill_(beta1)
+        else:
+            group["lr"], group["betas"] = lr, (beta1, group["betas"][1])
 
 
 def schedule(config: OptimConfig, step: int, steps: int) -> tuple[float, float]:
@@ -78,21 +97,30 @@ def _cosine(start: float, end: float, progress: float) -> float:
     return end + (start - end) / 2.0 * (1.0 + math.cos(math.pi * progress))
 
 
-@torch.no_grad()
-def update_average(average: nn.Module, net: nn.Module, decay: float, step: int) -> None:
-    """``average`` <- decay ``average`` + (1 - decay) ``net`` after update ``step`` (from 0).
+def average_rate(decay: float, step: int) -> float:
+    """How far the average moves towards the weights after update ``step`` (from 0): 1 - decay in the end.
 
     The decay starts low, min(decay, (1 + step) / (10 + step)), so that the random start is forgotten.
+    """
+    return 1.0 - min(decay, (1 + step) / (10 + step))
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, net: nn.Module, rate: float | Tensor) -> None:
+    """``average`` <- (1 - rate) ``average`` + rate ``net``.
+
     Running statistics are averaged like weights; counters are copied.
     """
-    rate = 1.0 - min(decay, (1 + step) / (10 + step))
-    mine, theirs = _tensors(average), _tensors(net)
-    floats = [(a, b) for a, b in zip(mine, theirs, strict=True) if a.is_floating_point()]
-    # one kernel for all tensors, as torch's own swa_utils has it
-    torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], rate)  # pyright: ignore[reportPrivateImportUsage]
-    for a, b in zip(mine, theirs, strict=True):
-        if not a.is_floating_point():
-            a.copy_(b)
+    pairs = list(zip(_tensors(average), _tensors(net), strict=True))
+    floats = [(a, b) for a, b in pairs if a.is_floating_point()]
+    if isinstance(rate, Tensor):  # compiled, where a loop is as good as one call
+        for a, b in floats:
+            a.lerp_(b, rate)
+    else:  # one kernel for all tensors, as torch's own swa_utils has it
+        torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], rate)  # pyright: ignore[reportPrivateImportUsage]
+    counters = [(a, b) for a, b in pairs if not a.is_floating_point()]
+    if counters:
+        torch._foreach_copy_([a for a, _ in counters], [b for _, b in counters])  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _tensors(net: nn.Module) -> list[Tensor]:

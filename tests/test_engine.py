@@ -1,5 +1,6 @@
 """The engine's promises, kept by real processes: exact resume, kills, signals, ranks, full disks."""
 
+import copy
 import dataclasses
 import fcntl
 import json
@@ -13,8 +14,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from moga_st import checkpoint, engine, load_model, recipes
+from moga_st import checkpoint, engine, load_model, optim, recipes
 from moga_st.config import BadInput, ModelConfig
 from moga_st.engine import RunConfig, RunFailed, Runtime, run_folder, seed_of, train
 from tests.test_checkpoint import limited
@@ -228,10 +231,87 @@ def test_accumulated_parts_are_the_parts_of_the_batch(runtime):
     config = TINY
     task = config.task.build(engine.Setting(torch.device("cpu"), runtime.runs, 0, 4))
     halves = config.task.build(engine.Setting(torch.device("cpu"), runtime.runs, 0, 2))
-    whole = task.batch(3)
+    whole = task.batch(torch.tensor(3))
     for i in range(2):
-        for part, full in zip(halves.batch(6 + i), whole, strict=True):
+        for part, full in zip(halves.batch(torch.tensor(6 + i)), whole, strict=True):
             torch.testing.assert_close(part, full[2 * i : 2 * i + 2], rtol=0, atol=0)
+
+
+def update_of(config: RunConfig, root: Path, on_device: bool) -> engine.Update:
+    task = config.task.build(engine.Setting(torch.device("cpu"), root, config.seed, 2))
+    torch.manual_seed(0)
+    net = config.model.build()
+    average = copy.deepcopy(net).requires_grad_(False)
+    optimiser = optim.build(net, config.optim, on_device)
+    return engine.Update(config, task, net.train(), net, average, optimiser, Runtime(device="cpu"))
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses what would make the host wait for a GPU: reading a number from a tensor."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert func is not torch.ops.aten._local_scalar_dense.default, "reads a tensor on the host"
+        return func(*args, **(kwargs or {}))
+
+
+def test_an_update_with_its_numbers_on_the_device_is_the_update_with_numbers(tmp_path):
+    """What is captured as a CUDA graph, here without one: rates and decays in tensors, the rest compiled."""
+    plain, tensors = update_of(TINY, tmp_path, False), update_of(TINY, tmp_path, True)
+    tensors._rate = torch.zeros(())
+    # as inductor would have it, without a C++ compiler
+    tensors._optimise = torch.compile(tensors.optimiser.step, backend="aot_eager")
+    for number in range(6):
+        plain(number)
+        tensors(number)
+    assert tensors.lr == plain.lr
+    assert isinstance(tensors.optimiser.param_groups[0]["lr"], torch.Tensor)
+    for ours, theirs in zip(tensors.net.parameters(), plain.net.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    for ours, theirs in zip(tensors.average.state_dict().values(), plain.average.state_dict().values(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_an_update_never_waits_for_the_device(tmp_path):
+    update = update_of(TINY, tmp_path, True)
+    update._rate, update._optimise = torch.zeros(()), lambda: None  # the optimiser's own is compiled: see above
+    with NoWaiting():
+        update.body()
+    with pytest.raises(AssertionError, match="on the host"), NoWaiting():
+        update.loss_sum.item()
+
+
+def test_a_captured_update_holds_for_every_number(tmp_path):
+    """Traced once, as a capture would see it, then replayed: the operations of update 0 are those of update 5."""
+    traced, plain = update_of(TINY, tmp_path, True), update_of(TINY, tmp_path, True)
+    for update in (traced, plain):
+        update._rate, update._optimise = torch.zeros(()), lambda: None
+    before = copy.deepcopy(traced.net.state_dict())
+    replay = make_fx(lambda: traced.body() or traced.loss_sum)()
+    traced.net.load_state_dict(before)
+    for update in (traced, plain):
+        update.loss_sum.zero_()
+        update._number.fill_(5)
+        torch.manual_seed(seed_of(0, 5))
+        replay() if update is traced else update.body()
+    assert plain.loss_sum > 0
+    torch.testing.assert_close(traced.loss_sum, plain.loss_sum, rtol=1e-6, atol=0)
+    for ours, theirs in zip(traced.net.buffers(), plain.net.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="a CUDA graph needs a GPU")
+def test_a_run_with_a_cuda_graph_follows_the_run_without(tmp_path):
+    folders = []
+    for cuda_graph in (False, True):
+        runs = tmp_path / str(cuda_graph)
+        folders.append(train(TINY, Runtime("cuda", tmp_path, runs, cuda_graph=cuda_graph, log_every=1)))
+    losses = [[line["loss"] for line in engine.read_jsonl(f / "metrics.jsonl") if "loss" in line] for f in folders]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+def test_a_cuda_graph_without_cuda_is_refused(runtime):
+    with pytest.raises(BadInput, match="cuda_graph: needs one process on a CUDA device"):
+        train(TINY, dataclasses.replace(runtime, cuda_graph=True))
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(runtime, monkeypatch):
@@ -241,7 +321,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(runtime, 
         "moga_st.tasks.video.MovingDigits.loss",
         lambda self, net, batch: original(self, net, batch) * (float("nan") if batch[0].sum() == poison else 1.0),
     )
-    poison = config.task.build(engine.Setting(torch.device("cpu"), runtime.runs, 0, 2)).batch(15)[0].sum()
+    poison = config.task.build(engine.Setting(torch.device("cpu"), runtime.runs, 0, 2)).batch(torch.tensor(15))[0].sum()
     runtime = dataclasses.replace(runtime, save_every=1e9, log_every=100)  # found at the next save, not before
     with pytest.raises(RunFailed, match=r"update 8: the loss is not finite; .*last\.pt keeps the last good state"):
         train(config, runtime)
@@ -252,14 +332,14 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(runtime, 
 
 def test_a_weight_that_is_not_finite_is_never_saved(runtime, monkeypatch):
     """The loss may be fine and its gradient not."""
-    original = engine.optim.update_average
+    original = engine.Update.__call__
 
-    def spoil(average, net, decay, step):
-        original(average, net, decay, step)
-        if step == 7:
-            next(net.parameters()).data.fill_(float("inf"))
+    def spoil(self, number):
+        original(self, number)
+        if number == 7:
+            next(self.net.parameters()).data.fill_(float("inf"))
 
-    monkeypatch.setattr(engine.optim, "update_average", spoil)
+    monkeypatch.setattr(engine.Update, "__call__", spoil)
     with pytest.raises(RunFailed, match="update 8: a weight became infinite"):
         train(TINY, runtime)
     state = checkpoint.load(run_folder(TINY, runtime.runs) / "last.pt")

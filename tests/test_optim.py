@@ -7,7 +7,7 @@ from torch import nn
 
 from moga_st.config import BadInput
 from moga_st.models.moganet import MogaNetConfig
-from moga_st.optim import OptimConfig, build, schedule, update_average
+from moga_st.optim import OptimConfig, average_rate, build, schedule, update_average
 
 
 @pytest.mark.parametrize("steps", [7, 50, 1000])
@@ -57,7 +57,7 @@ def test_average_follows_its_formula_and_forgets_the_start():
             net.weight.add_(1.0)
         assert net.num_batches_tracked is not None
         net.num_batches_tracked += 1
-        update_average(average, net, 0.9, step)
+        update_average(average, net, average_rate(0.9, step))
         decay = min(0.9, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * net.weight.detach()
     torch.testing.assert_close(average.weight.detach(), expected)

@@ -144,15 +144,15 @@ class PoseLifting:
             "conventions": CONVENTIONS,
         }
 
-    def batch(self, index: int) -> tuple[Tensor, Tensor]:
+    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Keypoints (b, t, 17, c) and targets (b, t, 17, 3), this rank's share.
 
         A window's centre is uniform over all training frames; beyond the clip's ends its end frames repeat.
         """
         size = self.setting.batch_size
         part = dist.local_slice(size)
-        number = torch.arange(index * size + part.start, index * size + part.stop, device=self.setting.device)
-        draws = uniform(self.setting.seed, number, 2)
+        numbers = index * size + torch.arange(part.start, part.stop, device=self.setting.device)
+        draws = uniform(self.setting.seed, numbers, 2)
         centre = (draws[:, 0] * len(self.train.first)).long()
         keypoints, target = self._windows(self.train, centre)
         if self.config.flip_train:

@@ -29,7 +29,8 @@ class Task(Protocol):
     """One kind of work: data, loss and evaluation.
 
     ``batch`` is a pure function of (seed, index): choices are drawn for the global batch and then sliced
-    by rank, so any number of processes sees the same data and resuming needs no loader state.
+    by rank, so any number of processes sees the same data and resuming needs no loader state.  ``index`` is a
+    number on the device (int64, no dimensions), and neither ``batch`` nor ``loss`` waits for the device.
     """
 
     monitor: str
@@ -39,7 +40,7 @@ class Task(Protocol):
     facts: dict[str, Any]
     """Data source, protocol and conventions in plain JSON, for every record."""
 
-    def batch(self, index: int) -> Any: ...
+    def batch(self, index: Tensor) -> Any: ...
 
     def loss(self, net: nn.Module, batch: Any) -> Tensor: ...
 

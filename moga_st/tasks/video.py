@@ -93,12 +93,12 @@ class MovingDigits:
             "conventions": CONVENTIONS,
         }
 
-    def batch(self, index: int) -> tuple[Tensor, Tensor]:
+    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Past (b, frames_in, 1, h, w) and future (b, frames_out, 1, h, w) in [0, 1], this rank's share."""
         size = self.setting.batch_size
         part = dist.local_slice(size)
-        first = index * size
-        return self._split(self.sequences("train", first + part.start, first + part.stop))
+        numbers = index * size + torch.arange(part.start, part.stop, device=self.setting.device)
+        return self._split(self._generate("train", numbers))
 
     def loss(self, net: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Mean squared error over all pixels."""
@@ -162,10 +162,12 @@ class MovingDigits:
         if split == "test" and self.published is not None:
             clips = torch.from_numpy(np.ascontiguousarray(self.published[: self.frames, first:last]))
             return clips.to(self.setting.device).transpose(0, 1)[:, :, None]
+        return self._generate(split, torch.arange(first, last, device=self.setting.device))
+
+    def _generate(self, split: Literal["train"] | Split, numbers: Tensor) -> Tensor:
         stream = {"val": VAL_STREAM, "test": TEST_STREAM, "train": FIRST_TRAIN_STREAM + self.setting.seed}[split]
         digits = self.digits[split]
-        index = torch.arange(first, last, device=digits.device)
-        draws = moving_mnist.draw(stream, index, self.config.motion, len(digits))
+        draws = moving_mnist.draw(stream, numbers, self.config.motion, len(digits))
         return moving_mnist.render(digits, draws, self.config.motion, self.frames)
 
     def _split(self, frames: Tensor) -> tuple[Tensor, Tensor]:

@@ -131,7 +131,7 @@ def test_the_mean_pose_is_the_baseline():
 
 def test_batches_are_windows_of_one_clip_with_repeated_ends():
     lifting = task(flip_train=False)
-    keypoints, target = lifting.batch(5)
+    keypoints, target = lifting.batch(torch.tensor(5))
     data = lifting.train
     assert keypoints.shape == (32, 9, 17, 2)
     for k, p in zip(keypoints, target, strict=True):
@@ -145,11 +145,13 @@ def test_batches_are_windows_of_one_clip_with_repeated_ends():
 
 def test_batches_are_a_pure_function_of_seed_and_index_and_half_are_mirrored():
     lifting, again = task(), task()
-    for a, b in zip(lifting.batch(7), again.batch(7), strict=True):
+    for a, b in zip(lifting.batch(torch.tensor(7)), again.batch(torch.tensor(7)), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
     plain = task(flip_train=False)
     mirrored = [
-        (x != y).any().item() for i in range(20) for x, y in zip(lifting.batch(i)[0], plain.batch(i)[0], strict=True)
+        (x != y).any().item()
+        for i in range(20)
+        for x, y in zip(lifting.batch(torch.tensor(i))[0], plain.batch(torch.tensor(i))[0], strict=True)
     ]
     assert 0.45 < np.mean(mirrored) < 0.55
 
@@ -169,7 +171,7 @@ def test_flip_at_test_time_averages_with_the_mirror_image():
 
 def test_loss_is_mpjpe_plus_weighted_velocity():
     lifting = task(velocity_weight=2.0)
-    keypoints, target = lifting.batch(0)
+    keypoints, target = lifting.batch(torch.tensor(0))
     noise = torch.randn(target.shape, generator=torch.Generator().manual_seed(0))
     net = lambda _: target + noise  # noqa: E731 (a network for the loss)
     expected = noise.norm(dim=-1).mean() + 2.0 * noise.diff(dim=1).norm(dim=-1).mean()

@@ -95,10 +95,12 @@ def test_splits_and_seeds_give_different_sequences_of_their_own_digits(root):
 
 def test_batches_follow_each_other_without_overlap(root):
     small, large = build(root, batch_size=2), build(root, batch_size=4)
-    halves = [torch.cat(parts) for parts in zip(small.batch(2), small.batch(3), strict=True)]
-    for a, b in zip(halves, large.batch(1), strict=True):
+    halves = [
+        torch.cat(parts) for parts in zip(small.batch(torch.tensor(2)), small.batch(torch.tensor(3)), strict=True)
+    ]
+    for a, b in zip(halves, large.batch(torch.tensor(1)), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
-    past, future = large.batch(0)
+    past, future = large.batch(torch.tensor(0))
     assert past.shape == future.shape == (4, 10, 1, 64, 64)
     assert past.max() == 1.0
 
