@@ -20,7 +20,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from moga_st import dist, optim
 from moga_st.config import BadInput, ModelConfig, data_root
@@ -69,9 +71,64 @@ def _count(config: ModelConfig) -> tuple[int, int, int]:
     return sum(p.numel() for p in net.parameters()), counter.get_total_flops() // 2, frames
 
 
+@dataclass(frozen=True)
+class Ceilings:
+    """What the device can do, measured: the two lines of a roofline (Williams, Waterman, Patterson 2009)."""
+
+    flops: float
+    """Floating-point operations a second of a large matrix product."""
+    bytes: float
+    """Bytes a second that a large copy reads and writes."""
+
+
+def ceilings(device: torch.device, dtype: torch.dtype) -> Ceilings:
+    """Best of ten products of square matrices, and of ten copies of a block no cache holds."""
+    n, size = (8192, 1 << 30) if device.type == "cuda" else (2048, 1 << 28)
+    a, block = torch.ones(n, n, dtype=dtype, device=device), torch.ones(size, dtype=torch.uint8, device=device)
+    out, copy_of_block = torch.empty_like(a), torch.empty_like(block)
+
+    def best(step: Callable[[], object]) -> float:
+        step()
+        return min(_seconds(step, device) for _ in range(10))
+
+    return Ceilings(
+        2 * n**3 / best(lambda: torch.matmul(a, a, out=out)), 2 * size / best(lambda: copy_of_block.copy_(block))
+    )
+
+
+class Roofline(TorchDispatchMode):
+    """The least time of what runs under it, in ``seconds``: for every convolution and matrix product, forward and
+    backward, the longer of its arithmetic and of moving its inputs and outputs once.  All else, being pointwise or
+    a reduction, could be fused into these and counts as nothing."""
+
+    def __init__(self, ceilings: Ceilings):
+        super().__init__()
+        self.ceilings, self.seconds, self.flops, self.bytes = ceilings, 0.0, 0, 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        packet = func.overloadpacket
+        if packet is torch.ops.aten.convolution_backward:
+            # of input and weight, each as much as the forward pass (torch's own count forgets the groups)
+            grad, weight, wanted = args[0], args[2], args[-1]
+            flops = 2 * grad.numel() * weight[0].numel() * sum(wanted[:2])
+        elif packet in flop_registry:
+            flops = flop_registry[packet](*args, **(kwargs or {}), out_val=out)
+        else:
+            return out
+        moved = sum(x.nbytes for x in tree_leaves((args, kwargs, out)) if isinstance(x, Tensor))
+        self.flops += flops
+        self.bytes += moved
+        self.seconds += max(flops / self.ceilings.flops, moved / self.ceilings.bytes)
+        return out
+
+
 def run(config: RunConfig, args: BenchConfig) -> list[dict[str, Any]]:
-    """One row a measurement: what, batch, ms, samples/s, memory (MB), the ratio against a named other, and for
-    inference the frames/s that come out."""
+    """One row a measurement: what, batch, ms, samples/s, memory (MB), the ratio against a named other, for a
+    training step the share of its time that :class:`Roofline` says it cannot do without, and for inference the
+    frames/s that come out."""
     if args.repeats < 1:
         raise BadInput(f"--repeats: expected at least 1, got {args.repeats}")
     device = dist.setup(args.device)
@@ -81,6 +138,13 @@ def run(config: RunConfig, args: BenchConfig) -> list[dict[str, Any]]:
     if isinstance(task, MovingDigits):
         rows += _data(task, args.repeats)
     rows += _pair("training step", config.batch_size, _training_steps(config, task, args, device), args, device)
+    dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
+    with Roofline(ceilings(device, dtype)) as roofline:
+        _update(config, task, to_device(config.model.build(), device), Runtime(device=args.device))()
+    for row in rows:
+        if row["what"].startswith("training step"):
+            row["roofline"] = 1e3 * roofline.seconds / row["ms"]
+    rows.append({"what": "training step, roofline", "batch": config.batch_size} | _least(roofline))
     frames = _count(config.model)[2]
     for size in args.batch_sizes:
         if size < 1:
@@ -179,12 +243,19 @@ def _times(steps: dict[str, Callable[[], None]], repeats: int, device: torch.dev
     taken: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(repeats):
         for name, step in steps.items():
-            _wait(device)
-            start = time.perf_counter()
-            step()
-            _wait(device)
-            taken[name].append(time.perf_counter() - start)
+            taken[name].append(_seconds(step, device))
     return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def _least(roofline: Roofline) -> dict[str, float]:
+    top = roofline.ceilings
+    return {
+        "ms": roofline.seconds * 1e3,
+        "GFLOP": roofline.flops / 1e9,
+        "GB": roofline.bytes / 1e9,
+        "TFLOP/s at most": top.flops / 1e12,
+        "GB/s at most": top.bytes / 1e9,
+    }
 
 
 def _row(what: str, size: int, seconds: float) -> dict[str, Any]:
@@ -199,6 +270,14 @@ def _peak_memory(step: Callable[[], None], device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device) / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
+
+
+def _seconds(step: Callable[[], object], device: torch.device) -> float:
+    _wait(device)
+    start = time.perf_counter()
+    step()
+    _wait(device)
+    return time.perf_counter() - start
 
 
 def _wait(device: torch.device) -> None:

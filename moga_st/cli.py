@@ -455,7 +455,7 @@ def bench(argv: list[str]) -> None:
         made_by = engine.provenance(dist.setup(args.device))
         print(json.dumps({"recipe": recipe, "rows": rows, "made_by": made_by}, indent=2))
         return
-    columns = ["what", "batch", "ms", "samples/s", "frames/s", "memory (MB)", "ratio", "against"]
+    columns = ["what", "batch", "ms", "samples/s", "frames/s", "memory (MB)", "roofline", "ratio", "against"]
     print(_table([columns, *([_cell(row.get(c)) for c in columns] for row in rows)]))
 
 
