@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 GAP = 3  # pixels between frames
-MARGIN = 92  # pixels for the row labels of a strip
+MARGIN = 112  # pixels for the row labels of a strip
 CAPTION = 18  # pixels for a line of text
 PAPER, INK = (255, 255, 255), (40, 40, 40)
 
@@ -31,11 +31,12 @@ def save_prediction(
     truth = None if true is None else _rgb(true)
     error = None if true is None else _signed_error(pred[: len(true)], _rgb(true))
     scale = max(1, 64 // past.shape[1])
-    rows = {"input": past, "truth": truth, "prediction": pred, "error": error}
-    legend = (
-        "" if error is None else "   (the later rows follow the input in time; error: red too bright, blue too dark)"
-    )
-    strip = _strip({k: _enlarge(v, scale) for k, v in rows.items() if v is not None}, title + legend)
+    rows = [("input", 1, past), ("truth", len(past) + 1, truth), ("prediction", len(past) + 1, pred)]
+    rows += [("error", len(past) + 1, error)]
+    legend = "" if error is None else "   (error: red too bright, blue too dark)"
+    # frames are numbered in the row's label, as of one clip: the later rows follow the input in time
+    labelled = {f"{k} {i}-{i + len(v) - 1}": _enlarge(v, scale) for k, i, v in rows if v is not None}
+    strip = _strip(labelled, title + legend)
     png, gif = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".gif")
     strip.save(png)
     scale = max(1, 160 // past.shape[1])
