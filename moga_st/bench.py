@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 from moga_st import dist, optim
 from moga_st.config import BadInput, ModelConfig, data_root
 from moga_st.data import moving_mnist
-from moga_st.engine import RunConfig, Runtime, Update
+from moga_st.engine import RunConfig, Runtime, Update, autocast
 from moga_st.models import to_device
 from moga_st.tasks.task import Setting, Task
 from moga_st.tasks.video import MovingDigits
@@ -129,9 +129,7 @@ def run(config: RunConfig, args: BenchConfig) -> list[dict[str, Any]]:
     """One row a measurement: what, batch, ms, samples/s, memory (MB), the ratio against a named other, for a
     training step the share of its time that :class:`Roofline` says it cannot do without, and for inference the
     frames/s that come out."""
-    if args.repeats < 1:
-        raise BadInput(f"--repeats: expected at least 1, got {args.repeats}")
-    device = dist.setup(args.device)
+    device = _device(args)
     setting = Setting(device, data_root(args.data_root), config.seed, config.batch_size)
     task = config.task.build(setting)
     rows = []
@@ -147,11 +145,33 @@ def run(config: RunConfig, args: BenchConfig) -> list[dict[str, Any]]:
     rows.append({"what": "training step, roofline", "batch": config.batch_size} | _least(roofline))
     frames = _count(config.model)[2]
     for size in args.batch_sizes:
-        if size < 1:
-            raise BadInput(f"--batch-sizes: expected at least 1, got {size}")
-        measured = _pair("inference", size, _inferences(config, size, args, device), args, device)
-        rows += [row | {"frames/s": row["samples/s"] * frames} for row in measured]
+        nets = _networks(config.model, args, device)
+        x = torch.rand(size, *config.model.example_shape, device=device)
+        steps = {name: partial(_infer, net, x, name, config.precision) for name, net in nets.items()}
+        rows += [row | {"frames/s": row["samples/s"] * frames} for row in _pair("inference", size, steps, args, device)]
     return rows
+
+
+def run_model(model: ModelConfig, args: BenchConfig) -> list[dict[str, Any]]:
+    """What :func:`run` does, for a network of no recipe, in float32: forward with backward, and inference."""
+    device = _device(args)
+    rows = []
+    for size in args.batch_sizes:
+        x = torch.rand(size, *model.example_shape, device=device)
+        trained, used = (_networks(model, args, device) for _ in range(2))
+        gradients = {name: partial(_gradients, net.train(), x) for name, net in trained.items() if "graph" not in name}
+        rows += _pair("forward and backward", size, gradients, args, device)
+        inference = {name: partial(_infer, net, x, name, "float32") for name, net in used.items()}
+        rows += _pair("inference", size, inference, args, device)
+    return rows
+
+
+def _device(args: BenchConfig) -> torch.device:
+    if args.repeats < 1:
+        raise BadInput(f"--repeats: expected at least 1, got {args.repeats}")
+    if min(args.batch_sizes, default=0) < 1:
+        raise BadInput(f"--batch-sizes: expected numbers of at least 1, got {args.batch_sizes}")
+    return dist.setup(args.device)
 
 
 def _data(task: MovingDigits, repeats: int) -> list[dict[str, Any]]:
@@ -209,18 +229,26 @@ def _update(config: RunConfig, task: Task, net: nn.Module, runtime: Runtime) -> 
     return lambda: update(next(number))
 
 
-def _inferences(config: RunConfig, size: int, args: BenchConfig, device: torch.device) -> dict[str, Callable[[], None]]:
-    x = torch.rand(size, *config.model.example_shape, device=device)
-    ours = to_device(config.model.build(), device).eval()
-    nets: dict[str, Callable[[Tensor], Tensor]] = {"plain": config.model.build().to(device).eval(), "eager": ours}
+def _networks(model: ModelConfig, args: BenchConfig, device: torch.device) -> dict[str, nn.Module]:
+    """ "plain" is torch as it comes; the others are one network, in our layout, called in different ways."""
+    ours = to_device(model.build(), device).eval()
+    nets: dict[str, Any] = {"plain": model.build().to(device).eval(), "eager": ours}
     if args.compile:
         nets["compiled"] = torch.compile(ours, dynamic=False)
-    return {name: partial(_infer, net, x) for name, net in nets.items()}
+        if device.type == "cuda":
+            nets["compiled, CUDA graph"] = torch.compile(ours, dynamic=False, mode="reduce-overhead")
+    return nets
 
 
 @torch.no_grad()
-def _infer(net: Callable[[Tensor], Tensor], x: Tensor) -> None:
-    net(x)
+def _infer(net: nn.Module, x: Tensor, name: str, precision: str) -> None:
+    with autocast("float32" if name == "plain" else precision, x.device):
+        net(x)
+
+
+def _gradients(net: nn.Module, x: Tensor) -> None:
+    net(x).square().mean().backward()
+    net.zero_grad(set_to_none=True)
 
 
 def _pair(

@@ -21,6 +21,7 @@ from tyro.conf import Positional
 from moga_st.config import BadInput, data_root, nearest
 
 if TYPE_CHECKING:
+    from moga_st.config import ModelConfig
     from moga_st.engine import RunConfig
 
 USAGE = """\
@@ -35,7 +36,7 @@ usage: moga-st VERB ...
   data prepare NAME SRC
                        turn downloaded motion data (cmu-mocap, human3.6m) into the file that recipes read
   models               list every model with parameters and operations
-  bench RECIPE         time its training step, inference and data
+  bench RECIPE         time its training step, inference and data; or time a network of `models`
   convert IN OUT       turn a published checkpoint into weights of this package
 
 `moga-st VERB --help` tells the rest.  Recipes: {recipes}
@@ -412,11 +413,8 @@ def models(argv: list[str]) -> None:
     args = tyro.cli(Models, prog="moga-st models", args=argv)
     from moga_st import recipes
     from moga_st.bench import count
-    from moga_st.models import lifter, moganet
 
-    known: dict[str, Any] = {f"moganet_{k}": v for k, v in moganet.SIZES.items()}
-    known |= {f"lifter_{k}": v for k, v in lifter.SIZES.items()}
-    known |= {name: recipes.load(name).model for name in recipes.names()}
+    known = _models() | {name: recipes.load(name).model for name in recipes.names()}
     rows = []
     for name, config in known.items():
         try:
@@ -442,18 +440,29 @@ def models(argv: list[str]) -> None:
     )
 
 
-def bench(argv: list[str]) -> None:
-    """`moga-st bench RECIPE`."""
-    recipe, rest = _recipe_argument("bench", argv)
-    from moga_st.bench import BenchConfig, run
+def _models() -> dict[str, ModelConfig]:
+    """The networks that have a name of their own."""
+    from moga_st.models import lifter, moganet
 
-    args = tyro.cli(BenchConfig, prog=f"moga-st bench {recipe}", args=rest)
+    known: dict[str, ModelConfig] = {f"moganet_{k}": v for k, v in moganet.SIZES.items()}
+    known.update({f"lifter_{k}": v for k, v in lifter.SIZES.items()})
+    return known
+
+
+def bench(argv: list[str]) -> None:
+    """`moga-st bench RECIPE`, or a network of `moga-st models`."""
+    name, rest = _recipe_argument("bench", argv)
+    from moga_st.bench import BenchConfig, run, run_model
+
+    args = tyro.cli(BenchConfig, prog=f"moga-st bench {name}", args=rest)
     from moga_st import dist, engine, recipes
 
-    rows = run(recipes.load(recipe), args)
+    known = _models()
+    rows = run_model(known[name], args) if name in known else run(recipes.load(name), args)
     if args.json:
         made_by = engine.provenance(dist.setup(args.device))
-        print(json.dumps({"recipe": recipe, "rows": rows, "made_by": made_by}, indent=2))
+        argv = ["moga-st", "bench", *argv]
+        print(json.dumps({"recipe": name, "rows": rows, "argv": argv, "made_by": made_by}, indent=2))
         return
     columns = ["what", "batch", "ms", "samples/s", "frames/s", "memory (MB)", "roofline", "ratio", "against"]
     print(_table([columns, *([_cell(row.get(c)) for c in columns] for row in rows)]))

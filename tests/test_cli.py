@@ -131,9 +131,19 @@ def test_bench_reports_ratios(trained, capsys):
     slow, fast = rows["data, plain loop on one core"], rows["data, batched"]
     assert fast["ratio"] == pytest.approx(fast["samples/s"] / slow["samples/s"])
     assert rows["training step, eager"]["batch"] == 4
+    least = rows["training step, roofline"]["ms"]
+    assert rows["training step, plain"]["roofline"] == pytest.approx(least / rows["training step, plain"]["ms"])
     inference = rows["inference, eager"]
     assert inference["samples/s"] == pytest.approx(2e3 / inference["ms"])
     assert inference["frames/s"] == pytest.approx(4 * inference["samples/s"])  # four frames come out
+
+
+def test_bench_times_a_network_of_no_recipe(capsys):
+    flags = ("--no-compile", "--repeats", 1, "--device", "cpu", "--batch-sizes", 1, "--json")
+    code, out, _ = run(capsys, "bench", "lifter_xs", *flags)
+    assert code == 0
+    rows = {r["what"]: r for r in json.loads(out)["rows"]}
+    assert rows["forward and backward, eager"]["ms"] > rows["inference, eager"]["ms"]
 
 
 @pytest.mark.parametrize(
