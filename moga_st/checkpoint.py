@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
-from moga_st.config import BadInput, ModelConfig
+from moga_st.config import BadInput, ModelConfig, nearest
 from moga_st.models import to_device
 
 
@@ -76,6 +76,9 @@ def load(path: Path) -> dict[str, Any]:
         raise BadInput(f"{path}: not a readable checkpoint ({reason}); remove it or restore a copy") from error
 
 
+SHIPPED = Path(__file__).parent / "weights"
+
+
 class Weights(NamedTuple):
     """Exported weights: tensors, the model they belong to, and where they come from."""
 
@@ -84,9 +87,15 @@ class Weights(NamedTuple):
     about: dict[str, Any]  # run config, step, metrics, data source, ... as far as known
 
 
-def export_weights(path: Path, net: nn.Module, model: ModelConfig, about: dict[str, Any]) -> None:
-    """Write ``net``'s weights as safetensors with the model's config and ``about`` (JSON) inside, atomically."""
+def export_weights(path: Path, net: nn.Module, model: ModelConfig, about: dict[str, Any], half: bool = False) -> None:
+    """Write ``net``'s weights as safetensors with the model's config and ``about`` (JSON) inside, atomically.
+
+    ``half`` stores matrices and kernels, which are nearly all of the file, as float16; vectors stay as they are,
+    since running variances can be too small or too large for it.
+    """
     tensors = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
+    if half:
+        tensors = {k: v.half() if v.is_floating_point() and v.squeeze().ndim > 1 else v for k, v in tensors.items()}
     metadata = {"moga_st": json.dumps({"model": model.to_dict(), "about": about})}
     write_atomically(path, lambda part: part.write_bytes(safetensors_bytes(tensors, metadata)))
 
@@ -131,10 +140,26 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> nn.Modul
     return to_device(net, device).eval()
 
 
+def shipped() -> list[str]:
+    """Names of the weights inside the package."""
+    return sorted(p.stem for p in SHIPPED.glob("*.safetensors"))
+
+
 def find_weights(path: Path) -> Path:
-    """``path`` itself, or ``best.safetensors`` of the run folder that it is."""
-    if not path.is_dir():
+    """``path`` itself, ``best.safetensors`` of the run folder that it is, or the weights of that name in the package.
+
+    Raises:
+        BadInput: nothing of that name, or a folder without weights, or with those of several runs.
+    """
+    if path.is_file():
         return path
+    if not path.exists():
+        if str(path) in shipped():
+            return SHIPPED / f"{path}.safetensors"
+        raise BadInput(
+            f"{path}: no such weights file{nearest(str(path), shipped())}; name a .safetensors file, a run's folder, "
+            f"or what the package has: {', '.join(shipped())}"
+        )
     best = path / "best.safetensors"
     if best.is_file():
         return best

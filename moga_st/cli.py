@@ -108,7 +108,7 @@ class Eval:
     """Score weights on the test set beside its baseline, print the table, write eval.json and pictures."""
 
     target: Positional[Path]
-    """A run's folder (its best weights are taken) or a .safetensors file."""
+    """A run's folder (its best weights are taken), a .safetensors file, or the name of weights in the package."""
     recipe: str | None = None
     """Score on this recipe's task instead of the one the weights were trained on."""
     split: Literal["test", "val"] = "test"
@@ -122,7 +122,7 @@ class Eval:
     data_root: Path | None = None
     """Folder that holds the data; default MOGA_ST_DATA, then datasets/ of the checkout."""
     out: Path | None = None
-    """Folder for eval.json and the pictures; default beside the weights."""
+    """Folder for eval.json and the pictures; default beside the weights (here, for the package's own)."""
     json: bool = False
     """Print the JSON instead of the table."""
 
@@ -156,7 +156,8 @@ def evaluate(argv: list[str]) -> None:
         return
     # a partial evaluation does not take the place of the whole one
     part = ("" if args.split == "test" else "_val") + ("" if args.sequences is None else f"_first{args.sequences}")
-    out = args.out or path.parent / ((path.stem if args.target == path else "eval") + part)
+    beside = Path() if path.parent == checkpoint.SHIPPED else path.parent
+    out = args.out or beside / ("eval" + part if args.target.is_dir() else path.stem + part)
     out.mkdir(parents=True, exist_ok=True)
     pictures = task.draw(net, out, args.split)  # by one process alone
     record = {
@@ -183,7 +184,7 @@ class Predict:
     """Predict the future of a clip, and draw input, truth, prediction and error as PNG and GIF."""
 
     weights: Positional[Path]
-    """A .safetensors file or a run's folder."""
+    """A .safetensors file, a run's folder, or the name of weights in the package."""
     clip: Positional[Path]
     """.npy (t, h, w), (t, c, h, w) or (t, h, w, c), uint8 or floats in [0, 1]; .gif; .mp4 and other video."""
     start: int = 0
@@ -257,7 +258,7 @@ class Lift:
     """Lift one person's 2D keypoints to 3D; write npz, BVH and an animation beside the input."""
 
     weights: Positional[Path]
-    """A .safetensors file or a run's folder."""
+    """A .safetensors file, a run's folder, or the name of weights in the package."""
     keypoints: Positional[Path]
     """npz, or json of COCO, OpenPose, AlphaPose or mmpose (a file, or a folder with a file a frame)."""
     size_px: tuple[int, int] | None = None

@@ -90,6 +90,36 @@ def test_a_run_folder_stands_for_its_best_weights(tmp_path):
         checkpoint.find_weights(tmp_path / "c")
 
 
+def test_half_weights_are_half_the_file_and_round_to_eleven_bits(tmp_path):
+    net = TINY.build()
+    norm = next(m for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    assert norm.running_var is not None
+    norm.running_var.fill_(1e-9)  # nothing, in float16
+    for half in (False, True):
+        checkpoint.export_weights(tmp_path / f"{half}.safetensors", net, TINY, {}, half)
+    whole, half = (checkpoint.read_weights(tmp_path / f"{k}.safetensors").tensors for k in (False, True))
+    for name, value in whole.items():
+        if value.squeeze().ndim > 1:
+            assert half[name].dtype == torch.float16
+            torch.testing.assert_close(half[name].float(), value, rtol=2**-11, atol=1e-7)
+        else:
+            assert torch.equal(half[name], value)
+    loaded = load_model(tmp_path / "True.safetensors").state_dict()
+    assert all(v.dtype == whole[k].dtype for k, v in loaded.items())
+
+
+def test_weights_in_the_package_are_found_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "SHIPPED", tmp_path)
+    monkeypatch.chdir(tmp_path.parent)
+    checkpoint.export_weights(tmp_path / "lifter_x.safetensors", TINY.build(), TINY, {})
+    assert checkpoint.find_weights(Path("lifter_x")) == tmp_path / "lifter_x.safetensors"
+    with pytest.raises(BadInput, match=r"lifter_y: no such weights file \(did you mean 'lifter_x'\?\)"):
+        checkpoint.find_weights(Path("lifter_y"))
+    Path("lifter_x").mkdir(exist_ok=True)  # a folder of the user's comes first
+    with pytest.raises(BadInput, match=r"no best\.safetensors"):
+        checkpoint.find_weights(Path("lifter_x"))
+
+
 def test_wrong_files_are_named(tmp_path):
     from safetensors.torch import save_file
 
