@@ -6,6 +6,7 @@ their docstring's one line of PyTorch says, to the bit.
 
 Shape legend: ``b c h w``; ``k`` kernel size, ``d`` dilation.  Taps are a weight as kernels read it, (k * k, c).
 """
+# ruff: noqa: ARG001 (what an operator allocates, and what its backward pass keeps, depends on some arguments only)
 
 from __future__ import annotations
 
@@ -289,43 +290,58 @@ def _orders_weight_gradient(
 
 
 @_depthwise.register_fake
-def _(x: Tensor, taps: Tensor, bias: Tensor, dilation: int) -> Tensor:  # noqa: ARG001
+def _(x: Tensor, taps: Tensor, bias: Tensor, dilation: int) -> Tensor:
     return _empty(x)
 
 
 @_depthwise_gelu.register_fake
 def _depthwise_gelu_fake(
-    x: Tensor, taps: Tensor, bias: Tensor, dilation: int, keep: bool  # noqa: ARG001
+    x: Tensor,
+    taps: Tensor,
+    bias: Tensor,
+    dilation: int,
+    keep: bool,
 ) -> tuple[Tensor, Tensor]:
     return _empty(x), _empty(x) if keep else x.new_empty(0)
 
 
 @_depthwise_input_gradient.register_fake
-def _(dy: Tensor, taps: Tensor, dilation: int) -> Tensor:  # noqa: ARG001
+def _(dy: Tensor, taps: Tensor, dilation: int) -> Tensor:
     return _empty(dy)
 
 
 @_depthwise_weight_gradient.register_fake
-def _depthwise_weight_gradient_fake(dy: Tensor, x: Tensor, size: int, dilation: int) -> Tensor:  # noqa: ARG001
+def _depthwise_weight_gradient_fake(dy: Tensor, x: Tensor, size: int, dilation: int) -> Tensor:
     block_c = _block_c(x.shape[1])
     return _empty_parts(x, _blocks(block_c, x.shape[1]), block_c, size, x.shape[1])
 
 
 @_orders.register_fake
 def _(
-    x: Tensor, middle: Tensor, middle_bias: Tensor, high: Tensor, high_bias: Tensor, d_middle: int, d_high: int  # noqa: ARG001
+    x: Tensor,
+    middle: Tensor,
+    middle_bias: Tensor,
+    high: Tensor,
+    high_bias: Tensor,
+    d_middle: int,
+    d_high: int,
 ) -> Tensor:
     return _empty(x)
 
 
 @_orders_input_gradient.register_fake
-def _(dy: Tensor, middle: Tensor, high: Tensor, d_middle: int, d_high: int) -> Tensor:  # noqa: ARG001
+def _(dy: Tensor, middle: Tensor, high: Tensor, d_middle: int, d_high: int) -> Tensor:
     return _empty(dy)
 
 
 @_orders_weight_gradient.register_fake
 def _orders_weight_gradient_fake(
-    dy: Tensor, x: Tensor, middle: Tensor, high: Tensor, d_middle: int, d_high: int  # noqa: ARG001
+    dy: Tensor,
+    x: Tensor,
+    middle: Tensor,
+    high: Tensor,
+    d_middle: int,
+    d_high: int,
 ) -> tuple[Tensor, Tensor]:
     widths = middle.shape[1], high.shape[1]
     block_c = _block_c(max(widths))
@@ -336,7 +352,7 @@ def _orders_weight_gradient_fake(
     )
 
 
-def _depthwise_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
+def _depthwise_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     x, taps, _, ctx.dilation = inputs
     ctx.save_for_backward(x, taps)
 
@@ -367,7 +383,7 @@ def _depthwise_gelu_backward(ctx: Any, dy: Tensor, _: Any) -> tuple[Any, ...]:
     return dx, dtaps, dbias, None, None
 
 
-def _orders_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
+def _orders_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     x, middle, _, high, _, *ctx.dilations = inputs
     ctx.save_for_backward(x, middle, high)
 
