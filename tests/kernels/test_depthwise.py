@@ -205,29 +205,40 @@ def test_a_block_with_kernels_equals_one_without(launches):
     assert not launches
 
 
+BACKEND = "aot_eager" if INTERPRETED else "inductor"
+"""Of torch.compile: inductor on a GPU; in the interpreter what makes the graphs that inductor would get."""
+
+
 @runs_kernels
-@pytest.mark.parametrize("training", [True, False])
-def test_compiles_as_one_graph(training, launches):
-    """To inductor on a GPU; in the interpreter to the graph that inductor would get."""
+def test_training_compiles_as_one_graph(launches):
     torch.compiler.reset()
-    block, x, dy = MogaBlock(8, ffn_ratio=2).to(DEVICE), draw(2, 8, 4, 5), draw(2, 8, 4, 5)
-    for scale in (block.scale1, block.scale2):
-        nn.init.normal_(scale)
-    block.train(training)
-    compiled = torch.compile(block, fullgraph=True, backend="aot_eager" if INTERPRETED else "inductor")
-    run = results if training else lambda net, x, dy: [net(x)]  # noqa: ARG005
-    with torch.set_grad_enabled(training), torch.autocast(DEVICE, torch.bfloat16, enabled=training):
-        for a, b in zip(run(compiled, x, dy), run(copy.deepcopy(block), x, dy), strict=True):
-            assert (a - b).norm() / b.norm() < (5e-2 if training else 1e-5)
-        launches.clear()
-        compiled(x)
-        assert launches == {"depthwise": 2, "orders": 1}
-        with kernels.use(False):  # the switch is a guard of the compiled code
-            compiled(x)
-        assert launches == {"depthwise": 2, "orders": 1}
+    net, x, dy = Depthwise("orders", 8).to(DEVICE), draw(1, 8, 2, 3), draw(1, 8, 2, 3)
+    model = nn.Sequential(net, Depthwise("gelu", 8).to(DEVICE))
+    compiled = torch.compile(model, fullgraph=True, backend=BACKEND)
+    with torch.autocast(DEVICE, torch.bfloat16):
+        found, expected = results(compiled, x, dy), results(copy.deepcopy(model), x, dy)
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == b.dtype
+        assert (a - b).norm() / b.norm() < TOLERANCE[torch.bfloat16]
+    once = {"depthwise": 4, "depthwise_weights": 2, "orders": 2, "orders_weights": 1}
+    assert launches == {name: 2 * count for name, count in once.items()}
 
 
 @runs_kernels
+def test_compiled_inference_follows_the_switch(launches):
+    torch.compiler.reset()
+    net, x = Depthwise("gelu", 8).to(DEVICE), draw(2, 8, 4, 5)
+    compiled = torch.compile(net, fullgraph=True, backend=BACKEND)
+    with torch.no_grad():
+        y = compiled(x)
+        assert launches == {"depthwise": 1}
+        with kernels.use(False):
+            torch.testing.assert_close(y, compiled(x))
+    assert launches == {"depthwise": 1}
+
+
+@runs_kernels
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # opcheck looks at its own clones
 def test_operators_obey_the_rules_of_custom_operators():
     def parameters(c, k):
         return torch.randn(k * k, c, device=DEVICE, requires_grad=True), torch.randn(
