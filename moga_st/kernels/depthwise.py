@@ -115,45 +115,45 @@ def _parameters(conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
 # should fuse with its neighbours (casts, the GELU's gradient, the last sums of the weights' gradients) is
 # therefore not in an operator but in plain PyTorch around it: the functions above and the backward formulas.
 # No operator synchronises, and what it launches follows from shapes alone, so a repeated run agrees to the bit.
-
-
-# Tiles come from pure functions of shapes, not from triton.autotune.  Its choice follows timings, so that two runs
-# could sum in different orders, and it times kernels at the first sight of a shape, within a CUDA graph's capture
-# if that is where it is.  With 128 threads a tile, 64 channels of bfloat16 are 8 threads of 16 bytes, one line of
-# 128 bytes a position.
+#
+# Tiles too come from pure functions of shapes, not from triton.autotune.  Its choice follows timings, so that two
+# runs could sum in different orders, and it times kernels at the first sight of a shape, within a CUDA graph's
+# capture if that is where it is.  With 128 threads a tile, 64 channels of bfloat16 are 8 threads of 16 bytes, one
+# line of 128 bytes a position.
 _PROGRAMS = 4 * 132  # four for each multiprocessor of an H100
-
-
-def _blocks(block_c: int, *ranges: int) -> int:
-    return sum(_ceil(channels, block_c) for channels in ranges)
 
 
 def _ceil(a: int, b: int) -> int:
     return (a + b - 1) // b
 
 
-def _block_c(channels: int) -> int:
-    return min(64, 1 << (channels - 1).bit_length())
+def _columns(*ranges: int) -> tuple[int, int]:
+    """Channels of a tile, and how many tiles side by side cover the ranges of channels."""
+    block_c = min(64, 1 << (max(ranges) - 1).bit_length())
+    return block_c, sum(_ceil(channels, block_c) for channels in ranges)
 
 
-def _block_p(positions: int, blocks: int, block_c: int) -> int:
-    """Positions of a tile: 32 elements a thread, fewer where that makes too few programs."""
+def _tiles(positions: int, *ranges: int) -> tuple[int, dict[str, int]]:
+    """Programs of a convolution and their tile: 32 elements a thread, fewer where that makes too few programs."""
+    block_c, columns = _columns(*ranges)
     block_p = min(4096 // block_c, 128)
-    while block_p > 16 and _ceil(positions, block_p) * blocks < _PROGRAMS:
+    while block_p > 16 and _ceil(positions, block_p) * columns < _PROGRAMS:
         block_p //= 2
-    return block_p
+    return _ceil(positions, block_p) * columns, {"BLOCK_P": block_p, "BLOCK_C": block_c}
 
 
-def _chunks(positions: int, blocks: int, block_c: int) -> tuple[int, int, int]:
-    """How a weight gradient's positions are shared out: number of chunks, positions of each, and of a step.
+def _chunks(positions: int, *ranges: int) -> tuple[int, int, int, dict[str, int]]:
+    """How a weight gradient's positions are shared out: chunks, positions of each, programs, and their tile.
 
-    A step is 8 elements a thread, which leaves registers for a sum for each of nine taps.  The programs should all
-    run at once, so one more could double the time; a chunk of less than four steps is not worth its partial sums.
+    A tile is 8 elements a thread, which leaves registers for a sum for each of nine taps.  The programs should all
+    run at once, so one more could double the time; a chunk of less than four tiles is not worth its partial sums.
     """
-    step = min(1024 // block_c, 64)
-    length = _ceil(positions, max(1, min(_PROGRAMS // blocks, _ceil(positions, 4 * step))))
-    length = _ceil(length, step) * step
-    return _ceil(positions, length), length, step
+    block_c, columns = _columns(*ranges)
+    block_p = min(1024 // block_c, 64)
+    length = _ceil(positions, max(1, min(_PROGRAMS // columns, _ceil(positions, 4 * block_p))))
+    length = _ceil(length, block_p) * block_p
+    chunks = _ceil(positions, length)
+    return chunks, length, chunks * columns, {"BLOCK_P": block_p, "BLOCK_C": block_c}
 
 
 def _sizes(x: Tensor) -> tuple[int, int, int]:
@@ -162,14 +162,146 @@ def _sizes(x: Tensor) -> tuple[int, int, int]:
     return b * h * w, h, w
 
 
+def _size(taps: Tensor) -> int:
+    return math.isqrt(taps.shape[0])
+
+
 def _empty(x: Tensor) -> Tensor:
     return torch.empty_like(x, memory_format=torch.channels_last)
 
 
-def _empty_parts(x: Tensor, blocks: int, block_c: int, size: int, channels: int) -> Tensor:
-    chunks = _chunks(_sizes(x)[0], blocks, block_c)[0]
-    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    return x.new_empty(chunks, size * size + 1, channels, dtype=dtype)
+def _empty_parts(x: Tensor, chunks: int, size: int, channels: int) -> Tensor:
+    """Partial sums (chunks, k * k + 1, c) of the gradients of the taps and, last, of the bias."""
+    return x.new_empty(chunks, size**2 + 1, channels, dtype=torch.promote_types(x.dtype, torch.float32))
+
+
+def _launch(kernel: str, programs: int, tensors: tuple[Tensor, ...], *sizes: int, **constants: int) -> None:
+    from moga_st.kernels import depthwise_triton
+
+    with torch.cuda.device_of(tensors[0]):  # Triton launches on the current device
+        getattr(depthwise_triton, kernel)[(programs,)](*tensors, *sizes, **constants)
+
+
+def _launch_depthwise(x: Tensor, taps: Tensor, bias: Tensor, dilation: int, y: Tensor, pre: Tensor, **flags: bool):
+    positions, height, width = _sizes(x)
+    programs, tile = _tiles(positions, x.shape[1])
+    constants = {"CHANNELS": x.shape[1], "K": _size(taps), "D": dilation, **flags, **tile}
+    _launch("depthwise", programs, (_channels_last(x), taps, bias, y, pre), positions, height, width, **constants)
+
+
+def _orders_constants(x: Tensor, middle: Tensor, high: Tensor, d_middle: int, d_high: int) -> dict[str, int]:
+    widths = {"MIDDLE": middle.shape[1], "HIGH": high.shape[1]}
+    kernels = {"K_MIDDLE": _size(middle), "D_MIDDLE": d_middle, "K_HIGH": _size(high), "D_HIGH": d_high}
+    return {"LOW": x.shape[1] - sum(widths.values()), **widths, **kernels}
+
+
+@torch.library.custom_op("moga_st::depthwise", mutates_args=())
+def _depthwise(x: Tensor, taps: Tensor, bias: Tensor, dilation: int) -> Tensor:
+    y = _empty(x)
+    _launch_depthwise(x, taps, bias, dilation, y, y, FLIP=False, GELU=False, KEEP=False)
+    return y
+
+
+@_depthwise.register_fake
+def _(x: Tensor, taps: Tensor, bias: Tensor, dilation: int) -> Tensor:
+    return _empty(x)
+
+
+@torch.library.custom_op("moga_st::depthwise_gelu", mutates_args=())
+def _depthwise_gelu(x: Tensor, taps: Tensor, bias: Tensor, dilation: int, keep: bool) -> tuple[Tensor, Tensor]:
+    """The GELU and, to keep for the backward pass, what went into it (else an empty tensor)."""
+    y, pre = _empty_gelu(x, taps, bias, dilation, keep)
+    _launch_depthwise(x, taps, bias, dilation, y, pre, FLIP=False, GELU=True, KEEP=keep)
+    return y, pre
+
+
+@_depthwise_gelu.register_fake
+def _empty_gelu(x: Tensor, taps: Tensor, bias: Tensor, dilation: int, keep: bool) -> tuple[Tensor, Tensor]:
+    return _empty(x), _empty(x) if keep else x.new_empty(0)
+
+
+@torch.library.custom_op("moga_st::depthwise_input_gradient", mutates_args=())
+def _depthwise_input_gradient(dy: Tensor, taps: Tensor, dilation: int) -> Tensor:
+    dx = _empty(dy)
+    _launch_depthwise(dy, taps, taps, dilation, dx, dx, FLIP=True, GELU=False, KEEP=False)
+    return dx
+
+
+@_depthwise_input_gradient.register_fake
+def _(dy: Tensor, taps: Tensor, dilation: int) -> Tensor:
+    return _empty(dy)
+
+
+@torch.library.custom_op("moga_st::depthwise_weight_gradient", mutates_args=())
+def _depthwise_weight_gradient(dy: Tensor, x: Tensor, size: int, dilation: int) -> Tensor:
+    """As :func:`_empty_parts` says."""
+    positions, height, width = _sizes(x)
+    chunks, length, programs, tile = _chunks(positions, x.shape[1])
+    parts = _empty_parts(x, chunks, size, x.shape[1])
+    tensors = _channels_last(dy), _channels_last(x), parts
+    constants = {"CHANNELS": x.shape[1], "K": size, "D": dilation, **tile}
+    _launch("depthwise_weights", programs, tensors, length, positions, height, width, **constants)
+    return parts
+
+
+@_depthwise_weight_gradient.register_fake
+def _(dy: Tensor, x: Tensor, size: int, dilation: int) -> Tensor:
+    return _empty_parts(x, _chunks(_sizes(x)[0], x.shape[1])[0], size, x.shape[1])
+
+
+@torch.library.custom_op("moga_st::orders", mutates_args=())
+def _orders(
+    x: Tensor, middle: Tensor, middle_bias: Tensor, high: Tensor, high_bias: Tensor, d_middle: int, d_high: int
+) -> Tensor:
+    """The channels in three ranges: untouched, as many as ``middle`` has through it, as many as ``high`` has."""
+    y, constants = _empty(x), _orders_constants(x, middle, high, d_middle, d_high)
+    programs, tile = _tiles(_sizes(x)[0], *(constants[name] for name in ("LOW", "MIDDLE", "HIGH")))
+    tensors = _channels_last(x), middle, middle_bias, high, high_bias, y
+    _launch("orders", programs, tensors, *_sizes(x), **constants, FLIP=False, **tile)
+    return y
+
+
+@_orders.register_fake
+def _(
+    x: Tensor, middle: Tensor, middle_bias: Tensor, high: Tensor, high_bias: Tensor, d_middle: int, d_high: int
+) -> Tensor:
+    return _empty(x)
+
+
+@torch.library.custom_op("moga_st::orders_input_gradient", mutates_args=())
+def _orders_input_gradient(dy: Tensor, middle: Tensor, high: Tensor, d_middle: int, d_high: int) -> Tensor:
+    dx, constants = _empty(dy), _orders_constants(dy, middle, high, d_middle, d_high)
+    programs, tile = _tiles(_sizes(dy)[0], *(constants[name] for name in ("LOW", "MIDDLE", "HIGH")))
+    tensors = _channels_last(dy), middle, middle, high, high, dx
+    _launch("orders", programs, tensors, *_sizes(dy), **constants, FLIP=True, **tile)
+    return dx
+
+
+@_orders_input_gradient.register_fake
+def _(dy: Tensor, middle: Tensor, high: Tensor, d_middle: int, d_high: int) -> Tensor:
+    return _empty(dy)
+
+
+@torch.library.custom_op("moga_st::orders_weight_gradient", mutates_args=())
+def _orders_weight_gradient(
+    dy: Tensor, x: Tensor, middle: Tensor, high: Tensor, d_middle: int, d_high: int
+) -> tuple[Tensor, Tensor]:
+    """For ``middle`` and for ``high``, each as :func:`_empty_parts` says."""
+    parts = _empty_orders_parts(dy, x, middle, high, d_middle, d_high)
+    _, length, programs, tile = _chunks(_sizes(x)[0], middle.shape[1], high.shape[1])
+    tensors = _channels_last(dy), _channels_last(x), *parts
+    constants = _orders_constants(x, middle, high, d_middle, d_high) | tile
+    _launch("orders_weights", programs, tensors, length, *_sizes(x), **constants)
+    return parts
+
+
+@_orders_weight_gradient.register_fake
+def _empty_orders_parts(
+    dy: Tensor, x: Tensor, middle: Tensor, high: Tensor, d_middle: int, d_high: int
+) -> tuple[Tensor, Tensor]:
+    chunks = _chunks(_sizes(x)[0], middle.shape[1], high.shape[1])[0]
+    first, second = (_empty_parts(x, chunks, _size(taps), taps.shape[1]) for taps in (middle, high))
+    return first, second
 
 
 def _sums(parts: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -178,187 +310,13 @@ def _sums(parts: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
     return total[:-1], total[-1]
 
 
-def _size(taps: Tensor) -> int:
-    return math.isqrt(taps.shape[0])
-
-
-def _launch(x: Tensor, taps: Tensor, bias: Tensor, dilation: int, y: Tensor, pre: Tensor, **flags: bool) -> None:
-    from moga_st.kernels import depthwise_triton
-
-    channels = x.shape[1]
-    block_c = _block_c(channels)
-    blocks = _blocks(block_c, channels)
-    block_p = _block_p(_sizes(x)[0], blocks, block_c)
-    depthwise_triton.depthwise[(_ceil(_sizes(x)[0], block_p) * blocks,)](
-        _channels_last(x), taps, bias, y, pre, *_sizes(x),
-        CHANNELS=channels, K=_size(taps), D=dilation, **flags, BLOCK_P=block_p, BLOCK_C=block_c,
-    )  # fmt: skip
-
-
-@torch.library.custom_op("moga_st::depthwise", mutates_args=())
-def _depthwise(x: Tensor, taps: Tensor, bias: Tensor, dilation: int) -> Tensor:
-    y = _empty(x)
-    _launch(x, taps, bias, dilation, y, y, FLIP=False, GELU=False, KEEP=False)
-    return y
-
-
-@torch.library.custom_op("moga_st::depthwise_gelu", mutates_args=())
-def _depthwise_gelu(x: Tensor, taps: Tensor, bias: Tensor, dilation: int, keep: bool) -> tuple[Tensor, Tensor]:
-    """The GELU and, to keep for the backward pass, what went into it (else an empty tensor)."""
-    y, pre = _depthwise_gelu_fake(x, taps, bias, dilation, keep)
-    _launch(x, taps, bias, dilation, y, pre, FLIP=False, GELU=True, KEEP=keep)
-    return y, pre
-
-
-@torch.library.custom_op("moga_st::depthwise_input_gradient", mutates_args=())
-def _depthwise_input_gradient(dy: Tensor, taps: Tensor, dilation: int) -> Tensor:
-    dx = _empty(dy)
-    _launch(dy, taps, taps, dilation, dx, dx, FLIP=True, GELU=False, KEEP=False)
-    return dx
-
-
-@torch.library.custom_op("moga_st::depthwise_weight_gradient", mutates_args=())
-def _depthwise_weight_gradient(dy: Tensor, x: Tensor, size: int, dilation: int) -> Tensor:
-    """Partial sums (chunks, k * k + 1, c) of the gradients of the taps and, last, of the bias."""
-    from moga_st.kernels import depthwise_triton
-
-    parts = _depthwise_weight_gradient_fake(dy, x, size, dilation)
-    channels = x.shape[1]
-    block_c = _block_c(channels)
-    blocks = _blocks(block_c, channels)
-    chunks, length, step = _chunks(_sizes(x)[0], blocks, block_c)
-    depthwise_triton.depthwise_weights[(chunks * blocks,)](
-        _channels_last(dy), _channels_last(x), parts, length, *_sizes(x),
-        CHANNELS=channels, K=size, D=dilation, BLOCK_P=step, BLOCK_C=block_c,
-    )  # fmt: skip
-    return parts
-
-
-def _launch_orders(
-    x: Tensor, middle: tuple[Tensor, Tensor, int], high: tuple[Tensor, Tensor, int], y: Tensor, flip: bool
-) -> None:
-    """``middle`` and ``high``: taps, bias, dilation."""
-    from moga_st.kernels import depthwise_triton
-
-    widths = middle[0].shape[1], high[0].shape[1]
-    low = x.shape[1] - sum(widths)
-    block_c = _block_c(max(widths))
-    blocks = _blocks(block_c, low, *widths)
-    block_p = _block_p(_sizes(x)[0], blocks, block_c)
-    depthwise_triton.orders[(_ceil(_sizes(x)[0], block_p) * blocks,)](
-        _channels_last(x), *middle[:2], *high[:2], y, *_sizes(x), LOW=low, MIDDLE=widths[0], HIGH=widths[1],
-        K_MIDDLE=_size(middle[0]), D_MIDDLE=middle[2], K_HIGH=_size(high[0]), D_HIGH=high[2], FLIP=flip,
-        BLOCK_P=block_p, BLOCK_C=block_c,
-    )  # fmt: skip
-
-
-@torch.library.custom_op("moga_st::orders", mutates_args=())
-def _orders(
-    x: Tensor, middle: Tensor, middle_bias: Tensor, high: Tensor, high_bias: Tensor, d_middle: int, d_high: int
-) -> Tensor:
-    """The channels x in three ranges: untouched, as many as ``middle`` has through it, as many as ``high`` has."""
-    y = _empty(x)
-    _launch_orders(x, (middle, middle_bias, d_middle), (high, high_bias, d_high), y, flip=False)
-    return y
-
-
-@torch.library.custom_op("moga_st::orders_input_gradient", mutates_args=())
-def _orders_input_gradient(dy: Tensor, middle: Tensor, high: Tensor, d_middle: int, d_high: int) -> Tensor:
-    dx = _empty(dy)
-    _launch_orders(dy, (middle, middle, d_middle), (high, high, d_high), dx, flip=True)
-    return dx
-
-
-@torch.library.custom_op("moga_st::orders_weight_gradient", mutates_args=())
-def _orders_weight_gradient(
-    dy: Tensor, x: Tensor, middle: Tensor, high: Tensor, d_middle: int, d_high: int
-) -> tuple[Tensor, Tensor]:
-    """Partial sums for ``middle`` and for ``high``, each as of :func:`_depthwise_weight_gradient`."""
-    from moga_st.kernels import depthwise_triton
-
-    parts = _orders_weight_gradient_fake(dy, x, middle, high, d_middle, d_high)
-    widths = middle.shape[1], high.shape[1]
-    block_c = _block_c(max(widths))
-    blocks = _blocks(block_c, *widths)
-    chunks, length, step = _chunks(_sizes(x)[0], blocks, block_c)
-    depthwise_triton.orders_weights[(chunks * blocks,)](
-        _channels_last(dy), _channels_last(x), *parts, length, *_sizes(x), LOW=x.shape[1] - sum(widths),
-        MIDDLE=widths[0], HIGH=widths[1], K_MIDDLE=_size(middle), D_MIDDLE=d_middle, K_HIGH=_size(high), D_HIGH=d_high,
-        BLOCK_P=step, BLOCK_C=block_c,
-    )  # fmt: skip
-    return parts
-
-
-@_depthwise.register_fake
-def _(x: Tensor, taps: Tensor, bias: Tensor, dilation: int) -> Tensor:
-    return _empty(x)
-
-
-@_depthwise_gelu.register_fake
-def _depthwise_gelu_fake(
-    x: Tensor,
-    taps: Tensor,
-    bias: Tensor,
-    dilation: int,
-    keep: bool,
-) -> tuple[Tensor, Tensor]:
-    return _empty(x), _empty(x) if keep else x.new_empty(0)
-
-
-@_depthwise_input_gradient.register_fake
-def _(dy: Tensor, taps: Tensor, dilation: int) -> Tensor:
-    return _empty(dy)
-
-
-@_depthwise_weight_gradient.register_fake
-def _depthwise_weight_gradient_fake(dy: Tensor, x: Tensor, size: int, dilation: int) -> Tensor:
-    block_c = _block_c(x.shape[1])
-    return _empty_parts(x, _blocks(block_c, x.shape[1]), block_c, size, x.shape[1])
-
-
-@_orders.register_fake
-def _(
-    x: Tensor,
-    middle: Tensor,
-    middle_bias: Tensor,
-    high: Tensor,
-    high_bias: Tensor,
-    d_middle: int,
-    d_high: int,
-) -> Tensor:
-    return _empty(x)
-
-
-@_orders_input_gradient.register_fake
-def _(dy: Tensor, middle: Tensor, high: Tensor, d_middle: int, d_high: int) -> Tensor:
-    return _empty(dy)
-
-
-@_orders_weight_gradient.register_fake
-def _orders_weight_gradient_fake(
-    dy: Tensor,
-    x: Tensor,
-    middle: Tensor,
-    high: Tensor,
-    d_middle: int,
-    d_high: int,
-) -> tuple[Tensor, Tensor]:
-    widths = middle.shape[1], high.shape[1]
-    block_c = _block_c(max(widths))
-    blocks = _blocks(block_c, *widths)
-    return (
-        _empty_parts(x, blocks, block_c, _size(middle), widths[0]),
-        _empty_parts(x, blocks, block_c, _size(high), widths[1]),
-    )
-
-
 def _depthwise_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     x, taps, _, ctx.dilation = inputs
     ctx.save_for_backward(x, taps)
 
 
 def _depthwise_backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
-    x, taps = ctx.saved_tensors
+    x, taps, *_ = ctx.saved_tensors
     dy, dx, dtaps, dbias = _channels_last(dy), None, None, None
     if ctx.needs_input_grad[0]:
         dx = _depthwise_input_gradient(dy, taps, ctx.dilation)
@@ -374,13 +332,8 @@ def _depthwise_gelu_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tenso
 
 
 def _depthwise_gelu_backward(ctx: Any, dy: Tensor, _: Any) -> tuple[Any, ...]:
-    x, taps, pre = ctx.saved_tensors
-    dy, dx, dtaps, dbias = torch.ops.aten.gelu_backward(_channels_last(dy), pre), None, None, None
-    if ctx.needs_input_grad[0]:
-        dx = _depthwise_input_gradient(dy, taps, ctx.dilation)
-    if any(ctx.needs_input_grad[1:3]):
-        dtaps, dbias = _sums(_depthwise_weight_gradient(dy, x, _size(taps), ctx.dilation), taps)
-    return dx, dtaps, dbias, None, None
+    pre = ctx.saved_tensors[2]
+    return *_depthwise_backward(ctx, torch.ops.aten.gelu_backward(_channels_last(dy), pre)), None
 
 
 def _orders_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -11,6 +11,8 @@ Map and batch sizes are not, and are not specialised on either, so a new length 
 
 Taps are (k * k, channels), channels adjacent.
 """
+# pyright: basic, reportArgumentType=false, reportAssignmentType=false, reportGeneralTypeIssues=false
+# (a literal is a constexpr to Triton's compiler, not to its type hints)
 
 import triton
 import triton.language as tl
