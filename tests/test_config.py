@@ -21,6 +21,7 @@ LAYERS = [
         "draw_pose",
         "checkpoint",
         "optim",
+        "kernels",
         "models",
         "data",
         "metrics",

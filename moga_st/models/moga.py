@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from moga_st import dist
 from moga_st.config import BadInput
+from moga_st.kernels.depthwise import depthwise_gelu, multi_order
 
 LAYER_SCALE_INIT = 1e-5
 SIGMA_INIT = 1e-5
@@ -27,15 +28,13 @@ class MultiOrderDepthwise(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         middle, high = 3 * channels // 8, channels // 2
-        self.split = [channels - middle - high, middle, high]
         self.dw_low = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
         self.dw_middle = nn.Conv2d(middle, middle, 5, padding=4, dilation=2, groups=middle)
         self.dw_high = nn.Conv2d(high, high, 7, padding=9, dilation=3, groups=high)
         self.mix = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        low, middle, high = self.dw_low(x).split(self.split, dim=1)
-        return self.mix(torch.cat([low, self.dw_middle(middle), self.dw_high(high)], dim=1))
+        return self.mix(multi_order(x, self.dw_low, self.dw_middle, self.dw_high))
 
 
 class MultiOrderGatedAggregation(nn.Module):
@@ -78,7 +77,7 @@ class ChannelAggregationFFN(nn.Module):
         self.reduce = nn.Conv2d(hidden, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.gelu(self.dw(self.expand(x)))
+        x = depthwise_gelu(self.expand(x), self.dw)
         x = x + self.sigma * (x - F.gelu(self.decompose(x)))
         return self.reduce(x)
 
