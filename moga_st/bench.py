@@ -24,10 +24,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from moga_st import dist, optim
+from moga_st import dist, kernels, optim
 from moga_st.config import BadInput, ModelConfig, data_root
 from moga_st.data import moving_mnist
 from moga_st.engine import RunConfig, Runtime, Update, autocast
+from moga_st.kernels.cases import cases
 from moga_st.models import to_device
 from moga_st.tasks.task import Setting, Task
 from moga_st.tasks.video import MovingDigits
@@ -40,7 +41,7 @@ class BenchConfig:
     """Time a recipe's training step, inference and data generation: plain torch, ours, ours compiled."""
 
     batch_sizes: tuple[int, ...] = (1, 16)
-    """Batch sizes of inference; training runs at the recipe's own."""
+    """Batch sizes of inference, networks and kernels; a recipe's training step runs at its own."""
     repeats: int = 5
     """Timed repeats of each variant; the median counts."""
     compile: bool = True
@@ -166,6 +167,34 @@ def run_model(model: ModelConfig, args: BenchConfig) -> list[dict[str, Any]]:
     return rows
 
 
+def run_kernels(args: BenchConfig) -> list[dict[str, Any]]:
+    """The depthwise operators of the Moving MNIST model, in bfloat16 on CUDA and float32 elsewhere: what a copy of the
+    bytes they must move takes, plain, and ours; "ratio" is the time over that of the copy."""
+    device = _device(args)
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    rows = []
+    for case in (case for size in args.batch_sizes for case in cases(size)):
+        convs, x = case.build(device, dtype)
+        gradient = torch.randn_like(x)
+        forward = partial(case.function, x, *convs)
+
+        def both(forward: Callable[[], Tensor] = forward, gradient: Tensor = gradient) -> None:
+            forward().backward(gradient)
+
+        moved = sum(case.bytes(dtype))
+        block = torch.ones(moved // 2, dtype=torch.uint8, device=device)
+        steps = {
+            "copy": partial(torch.empty_like(block).copy_, block),
+            "plain": kernels.use(False)(both),
+            "ours": both,
+        }
+        times = _times(steps, args.repeats, device)
+        for name, seconds in times.items():
+            row = _row(f"{case.name}, forward and backward, {name}", len(x), seconds)
+            rows.append(row | {"ratio": seconds / times["copy"], "against": "copy"})
+    return rows
+
+
 def _device(args: BenchConfig) -> torch.device:
     if args.repeats < 1:
         raise BadInput(f"--repeats: expected at least 1, got {args.repeats}")
@@ -204,13 +233,12 @@ def _training_steps(
 ) -> dict[str, Callable[[], None]]:
     """Whole updates: data, forward, backward, clipping, optimiser, weight average.
 
-    "plain" is torch as it comes: float32, channels-first.
+    "plain" is torch as it comes: float32, channels-first, none of our kernels.
     """
     runtime = Runtime(device=args.device)
+    float32 = dataclasses.replace(config, precision="float32")
     steps = {
-        "plain": _update(
-            dataclasses.replace(config, precision="float32"), task, config.model.build().to(device), runtime
-        ),
+        "plain": kernels.use(False)(_update(float32, task, config.model.build().to(device), runtime)),
         "eager": _update(config, task, to_device(config.model.build(), device), runtime),
     }
     if args.compile:
@@ -232,7 +260,9 @@ def _update(config: RunConfig, task: Task, net: nn.Module, runtime: Runtime) -> 
 def _networks(model: ModelConfig, args: BenchConfig, device: torch.device) -> dict[str, nn.Module]:
     """ "plain" is torch as it comes; the others are one network, in our layout, called in different ways."""
     ours = to_device(model.build(), device).eval()
-    nets: dict[str, Any] = {"plain": model.build().to(device).eval(), "eager": ours}
+    plain = model.build().to(device).eval()
+    plain.forward = kernels.use(False)(plain.forward)
+    nets: dict[str, Any] = {"plain": plain, "eager": ours}
     if args.compile:
         nets["compiled"] = torch.compile(ours, dynamic=False)
         if device.type == "cuda":

@@ -36,7 +36,7 @@ usage: moga-st VERB ...
   data prepare NAME SRC
                        turn downloaded motion data (cmu-mocap, human3.6m) into the file that recipes read
   models               list every model with parameters and operations
-  bench RECIPE         time its training step, inference and data; or time a network of `models`
+  bench RECIPE         time its training step, inference and data; or a network of `models`; or kernels
   convert IN OUT       turn a published checkpoint into weights of this package
 
 `moga-st VERB --help` tells the rest.  Recipes: {recipes}
@@ -451,15 +451,18 @@ def _models() -> dict[str, ModelConfig]:
 
 
 def bench(argv: list[str]) -> None:
-    """`moga-st bench RECIPE`, or a network of `moga-st models`."""
+    """`moga-st bench RECIPE`, a network of `moga-st models`, or "kernels"."""
     name, rest = _recipe_argument("bench", argv)
-    from moga_st.bench import BenchConfig, run, run_model
+    from moga_st.bench import BenchConfig, run, run_kernels, run_model
 
     args = tyro.cli(BenchConfig, prog=f"moga-st bench {name}", args=rest)
     from moga_st import dist, engine, recipes
 
     known = _models()
-    rows = run_model(known[name], args) if name in known else run(recipes.load(name), args)
+    if name == "kernels":
+        rows = run_kernels(args)
+    else:
+        rows = run_model(known[name], args) if name in known else run(recipes.load(name), args)
     if args.json:
         made_by = engine.provenance(dist.setup(args.device))
         argv = ["moga-st", "bench", *argv]

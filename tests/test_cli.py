@@ -146,6 +146,15 @@ def test_bench_times_a_network_of_no_recipe(capsys):
     assert rows["forward and backward, eager"]["ms"] > rows["inference, eager"]["ms"]
 
 
+def test_bench_times_the_kernels_against_a_copy_of_their_bytes(capsys):
+    code, out, _ = run(capsys, "bench", "kernels", "--repeats", 1, "--device", "cpu", "--batch-sizes", 1, "--json")
+    assert code == 0
+    copy, plain, ours = json.loads(out)["rows"][:3]
+    assert copy["ratio"] == 1
+    assert plain["ratio"] == pytest.approx(plain["ms"] / copy["ms"])
+    assert ours["what"] == plain["what"].replace("plain", "ours")
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [

@@ -1,4 +1,4 @@
-"""What to time: the depthwise operators of the 46.8 M Moving MNIST model at batch 16, and the bytes they must move.
+"""What to time: the depthwise operators of the 46.8 M Moving MNIST model, and the bytes they must move.
 
 A pass is one read or one write of a tensor as large as the input; a copy of that many bytes, timed in the same
 run, is the floor.
@@ -47,7 +47,7 @@ class Case:
         return convs, x.requires_grad_()
 
 
-def cases(batch: int = 16) -> list[Case]:
+def cases(batch: int) -> list[Case]:
     """Those of the blocks with 640 and with 512 channels, FFN ratio 8, on 16 x 16 maps."""
     found = []
     for c in (640, 512):

@@ -10,7 +10,7 @@ def test_cases_are_the_depthwise_convolutions_of_the_model():
         net = recipes.load("mmnist_simvp_moga").model.build()
     modules = [m for m in net.modules() if isinstance(m, nn.Conv2d) and m.groups == m.in_channels > 1]
     found = {(m.in_channels, m.kernel_size[0], m.dilation[0]) for m in modules}
-    assert found == {conv for case in cases() for conv in case.convs}
+    assert found == {conv for case in cases(16) for conv in case.convs}
 
 
 def test_bytes_to_move():
