@@ -39,7 +39,7 @@ class FrameByFrame(lifting.Lifter):
 def test_any_length_is_lifted_frame_for_frame(t):
     found = keypoints(t)
     net = FrameByFrame(LifterConfig(frames=9, width=8, depth=1))
-    poses = lifting.lift(net, found, torch.device("cpu"), smooth=False)
+    poses = lifting.lift(net, found, torch.device("cpu"))
     xy = normalise_screen(torch.from_numpy(found.points_px[..., :2]), torch.tensor([1000.0, 800.0])).numpy()
     expected = np.stack([xy[..., 0], xy[..., 1], xy[..., 0] ** 2 + xy[..., 1]], -1)
     np.testing.assert_allclose(poses, expected - expected[:, :1], atol=1e-5)
@@ -52,7 +52,7 @@ def test_centre_only_and_all_frames_models_agree_where_they_must():
     centre = LifterConfig(frames=5, width=8, depth=1, centre_only=True).build().eval()
     centre.load_state_dict(whole.state_dict())
     found = keypoints(12)
-    poses = lifting.lift(centre, found, torch.device("cpu"), smooth=False)
+    poses = lifting.lift(centre, found, torch.device("cpu"))
     xy = normalise_screen(torch.from_numpy(found.points_px[..., :2]), torch.tensor([1000.0, 800.0]))
     with torch.no_grad():
         for i in (0, 6, 11):
