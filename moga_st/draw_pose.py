@@ -184,8 +184,8 @@ def stage_of(centred_m: np.ndarray) -> Stage:
 
 
 def windows_of(keypoints_px: np.ndarray, size_px: tuple[int, int], fps: float) -> list[Window]:
-    """For each frame of (t, 17, 3) a square around the keypoints that are surely seen, of one size for all and no larger
-    than the image's longer side.  It follows their middle, averaged over a second, and stays inside the image."""
+    """For each frame of (t, 17, 3) a square around the keypoints that are surely seen, of one size for all frames.  It
+    follows their middle, averaged over a second, and shows no more than there is of the image."""
     seen = keypoints_px[..., 2:] >= FAINT
     seen |= ~seen.any(1, keepdims=True)  # a frame in which nothing is sure
     low = np.where(seen, keypoints_px[..., :2], np.inf).min(1)

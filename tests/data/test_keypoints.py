@@ -1,5 +1,4 @@
 import json
-import math
 from pathlib import Path
 
 import numpy as np
@@ -184,8 +183,9 @@ def test_people_without_ids_are_followed_by_their_boxes(tmp_path):
     path = save_json(tmp_path / "a.json", frames)
     got = read_keypoints(path, size_px=SIZE)
     check(got, big, COCO17)
-    assert "person 1 of 2 (followed over the frames, the largest boxes summed over the frames)" in got.note
-    other = read_keypoints(path, size_px=SIZE, person=0)
+    assert "person 0 of 2 (followed over the frames, the largest boxes summed over the frames)" in got.note
+    assert (got.person, got.people) == (0, 2)
+    other = read_keypoints(path, size_px=SIZE, person=1)
     np.testing.assert_allclose(other.points_px[..., :2], as_h36m(small, COCO17)[..., :2], atol=1e-3)
     np.testing.assert_array_equal(other.points_px[..., 2].max(1) == 0, np.isin(np.arange(20), (8, 9)))
 
@@ -204,8 +204,8 @@ def test_of_two_who_overlap_each_goes_on_where_the_overlap_is_largest(tmp_path):
         {"frame_id": i, "instances": [mmpose_instance(p[i]) for p in ((a, b) if i % 2 else (b, a))]} for i in range(8)
     ]
     path = save_json(tmp_path / "a.json", frames)
-    check(read_keypoints(path, size_px=SIZE, person=0), b, COCO17)
-    check(read_keypoints(path, size_px=SIZE, person=1), a, COCO17)
+    check(read_keypoints(path, size_px=SIZE, person=0), a, COCO17)
+    check(read_keypoints(path, size_px=SIZE, person=1), b, COCO17)
 
 
 def test_one_person_who_runs_stays_one_person(tmp_path):
@@ -215,6 +215,25 @@ def test_one_person_who_runs_stays_one_person(tmp_path):
     got = read_keypoints(save_json(tmp_path / "a.json", coco_entries(points)), size_px=SIZE)
     check(got, points, COCO17)
     assert "the only person" in got.note
+
+
+def test_people_written_are_read_with_all_that_the_video_says(tmp_path):
+    big, small = person(HALPE26, 6), person(HALPE26, 6, x=700, tall=0.5)
+    small[3, 4, 2] = 0.0
+    people = [[b, s] if i != 2 else [] for i, (b, s) in enumerate(zip(big, small, strict=True))]
+    write_people(tmp_path / "a.json", people, SIZE, 12.5, "halpe")
+    got = read_keypoints(tmp_path / "a.json")
+    assert (got.size_px, got.fps, got.layout, got.people, got.first_frame) == (SIZE, 12.5, HALPE26.name, 2, 0)
+    expected = as_h36m(big, HALPE26)
+    expected[2, :, 2] = 0.0
+    np.testing.assert_allclose(got.points_px, expected, atol=0.006)  # written with two decimals
+
+
+def test_joints_below_the_threshold_do_not_make_a_person_large(tmp_path):
+    sure, ghost = person(COCO17, 5, tall=0.5), person(COCO17, 5, x=700)
+    ghost[:, :, 2] = 0.1
+    frames = [{"frame_id": i, "instances": [mmpose_instance(ghost[i]), mmpose_instance(sure[i])]} for i in range(5)]
+    check(read_keypoints(save_json(tmp_path / "a.json", frames), size_px=SIZE), sure, COCO17)
 
 
 # --- missing joints and frames ---
@@ -365,6 +384,9 @@ def test_bad_input_names_the_file_and_the_remedy(tmp_path):
 # --- windows ---
 
 
+@pytest.mark.parametrize(
+    ("t", "length", "stride"), [(1, 1, 1), (10, 3, 2), (100, 27, 9), (27, 27, 27), (5, 27, 13), (81, 27, 27)]
+)
 def test_windows_cover_everything_and_blend_undoes_cut(t, length, stride):
     starts = windows(t, length, stride)
     assert len(set(starts.tolist())) == len(starts)
