@@ -1,4 +1,5 @@
 import subprocess
+import weakref
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -229,6 +230,25 @@ def test_one_frame_is_enough_and_images_are_used(tmp_path):
     assert imageio_ffmpeg.count_frames_and_secs(str(mp4))[0] == 1
 
 
+def test_images_are_held_one_at_a_time(tmp_path):
+    keypoints, poses = clip()
+    alive: list[weakref.ref] = []
+    most = 0
+
+    class Frames:
+        def __iter__(self):
+            nonlocal most
+            for _ in range(T):
+                image = np.zeros((480, 640, 3), np.uint8)
+                alive.append(weakref.ref(image))
+                most = max(most, sum(ref() is not None for ref in alive))
+                yield image
+
+    save_lift(tmp_path / "x", keypoints, SIZE, poses, FPS, frames=Frames())
+    assert len(alive) == 2 * T
+    assert most <= 3  # the one drawn, the one before it and the one after
+
+
 def test_bad_input(tmp_path):
     keypoints, poses = clip()
     stem = tmp_path / "x"
@@ -242,6 +262,11 @@ def test_bad_input(tmp_path):
         save_lift(stem, keypoints, SIZE, poses, FPS, truth_m=poses[:, :5])
     with pytest.raises(BadInput, match="12 images of 640x480"):
         save_lift(stem, keypoints, SIZE, poses, FPS, frames=[np.zeros((640, 480, 3), np.uint8)] * T)
+    image = np.zeros((480, 640, 3), np.uint8)
+    with pytest.raises(BadInput, match="expected 12 images, got 11"):
+        save_lift(stem, keypoints, SIZE, poses, FPS, frames=[image] * (T - 1))
+    with pytest.raises(BadInput, match=r"expected 12 images.* as number 13"):
+        save_lift(stem, keypoints, SIZE, poses, FPS, frames=[image] * (T + 1))
     with pytest.raises(BadInput, match="fps"):
         save_lift(stem, keypoints, SIZE, poses, 0.0)
     assert not list(tmp_path.iterdir())

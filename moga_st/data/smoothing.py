@@ -17,11 +17,11 @@ from moga_st.config import BadInput
 class OneEuro:
     """A causal low-pass filter whose cutoff rises with the speed: what stands stops trembling, what is fast does not
     lag.  Coordinates and speeds are relative to the person's size in the image, so that one setting fits near and far
-    people and all resolutions."""
+    people and all resolutions.  The defaults gave the least MPJPE on lifted keypoints with detector noise."""
 
-    min_cutoff_hz: float = 1.0
+    min_cutoff_hz: float = 4.0
     """Cutoff at rest: lower trembles less and lags more."""
-    beta: float = 5.0
+    beta: float = 2.0
     """What a speed of one body size a second adds to the cutoff, in Hz: higher lags less."""
     speed_cutoff_hz: float = 1.0
     """Cutoff of the speed's own low-pass filter."""
