@@ -6,7 +6,7 @@ Shape legend: ``t`` frames, ``c`` channels, ``h w`` size; values in [0, 1].
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,7 +63,7 @@ def open_video(path: Path) -> Video:
         try:
             with closing(imageio_ffmpeg.read_frames(path)) as reader:
                 fps = float(next(reader)["fps"])
-            frames = imageio_ffmpeg.count_frames_and_secs(path)[0]
+            frames = int(imageio_ffmpeg.count_frames_and_secs(path)[0] or 0)
         except Exception as error:
             raise BadInput(f"{path}: cannot be decoded ({error})") from error
     with closing(_decode(path)) as whole:
@@ -73,7 +73,7 @@ def open_video(path: Path) -> Video:
     return Video(path, (one.shape[1], one.shape[0]), fps, frames)
 
 
-def _decode(path: Path) -> Iterator[np.ndarray]:
+def _decode(path: Path) -> Generator[np.ndarray, None, None]:
     """Frames (h, w, 3) uint8."""
     try:
         if path.suffix.lower() == ".gif":

@@ -14,7 +14,7 @@ import math
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -167,7 +167,7 @@ def read_keypoints(
 
 
 def write_people(
-    path: Path, people: Iterable[Sequence[np.ndarray]], size_px: tuple[int, int], fps: float, layout: str
+    path: Path, people: Iterable[Iterable[np.ndarray]], size_px: tuple[int, int], fps: float, layout: str
 ) -> None:
     """Write all people of a video, each (j, 3), frame by frame from 0, as mmpose's demo does; ``meta_info`` says what
     :func:`read_keypoints` needs to know besides."""
@@ -325,7 +325,8 @@ def _parse(content: Any, number: int | None) -> tuple[list[Detection], str]:
 
 def _instance(frame: int, person: dict[str, Any]) -> Detection:
     xy, score = np.array(person["keypoints"], float), np.array(person["keypoint_scores"], float)
-    return Detection(frame, np.concatenate([xy[:, :2], score[:, None]], axis=1), _whole(person.get("track_id")))
+    points = _with_confidence(np.concatenate([xy[:, :2], score[:, None]], axis=1))
+    return Detection(frame, points, _whole(person.get("track_id")))
 
 
 def _points(flat: list[float]) -> np.ndarray:
@@ -334,7 +335,8 @@ def _points(flat: list[float]) -> np.ndarray:
 
 
 def _with_confidence(points: np.ndarray) -> np.ndarray:
-    """(j, 2 or 3) -> (j, 3): without one the confidence is 1; above 1 (COCO's flag 2, old AlphaPose) it counts as 1."""
+    """(j, 2 or 3) -> (j, 3): without one the confidence is 1; above 1 (COCO's flag 2, old AlphaPose,
+    SimCC) it counts as 1."""
     confidence = np.clip(points[:, 2], 0.0, 1.0) if points.shape[1] == 3 else np.ones(len(points))
     return np.column_stack([points[:, :2], confidence])
 

@@ -180,12 +180,13 @@ def _mmdet_on_mmcv_lite() -> Iterator[None]:
         stand_in: Any = sys.modules["mmcv.ops"]
         stand_in.batched_nms = batched_nms
         modules = [f"mmcv.ops.{name}" for name in _OPS]
-        sys.modules.update(dict.fromkeys(modules, stand_in))
+        for name in modules:
+            sys.modules[name] = stand_in
         # mmcv itself looks for this operator when it is imported, which may have been before
-        bricks = importlib.import_module("mmcv.cnn.bricks.transformer")
+        bricks: Any = importlib.import_module("mmcv.cnn.bricks.transformer")
         lacks = not hasattr(bricks, "MultiScaleDeformableAttention")
         if lacks:
-            bricks.MultiScaleDeformableAttention = stand_in.MultiScaleDeformableAttention  # pyright: ignore[reportAttributeAccessIssue]
+            bricks.MultiScaleDeformableAttention = stand_in.MultiScaleDeformableAttention
         try:
             yield
         finally:
