@@ -262,8 +262,7 @@ class Lift:
     weights: Positional[Path]
     """A .safetensors file or a run's folder."""
     source: Positional[Path]
-    """A video (.mp4, .mov, .gif, ...), or keypoints: npz, or json of COCO, OpenPose, AlphaPose or mmpose (a file, or a
-    folder with a file a frame)."""
+    """A video (.mp4, .mov, .gif, ...), or keypoints: npz, or json of COCO, OpenPose, AlphaPose or mmpose."""
     video: Path | None = None
     """The video that a keypoint file was found in: drawn under the keypoints, and its size and rate are taken."""
     pose2d: str = "human"
@@ -293,8 +292,7 @@ class Lift:
     device: str = "auto"
     """auto (CUDA if there is one), cpu, cuda or cuda:N."""
     out: Path = Path("lifted")
-    """Folder for NAME_3d.npz, .bvh, .png, .gif and .mp4; for a video also NAME_2d.json, the keypoints of all people in
-    it, which `lift` reads again."""
+    """Folder for NAME_3d.npz, .bvh, .png, .gif and .mp4; of a video also NAME_2d.json, which `lift` reads again."""
     json: bool = False
     """Print what was done as JSON."""
 

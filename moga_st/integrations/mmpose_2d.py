@@ -157,7 +157,7 @@ def _import_mmpose() -> tuple[Any, dict[str, dict[str, Any]]]:
     """The inferencer's class and mmpose's default detectors by what they detect."""
     try:
         with _quiet(), _mmdet_on_mmcv_lite():
-            for name in ("mmdet.models", "mmdet.apis"):
+            for name in ("mmpose", "mmdet.models", "mmdet.apis"):
                 importlib.import_module(name)
             apis = importlib.import_module("mmpose.apis")
             detectors = importlib.import_module("mmpose.apis.inferencers.utils").default_det_models
