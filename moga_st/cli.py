@@ -19,9 +19,14 @@ import tyro
 from tyro.conf import Positional
 
 from moga_st.config import BadInput, data_root, nearest
+from moga_st.data.smoothing import OneEuro
 
 if TYPE_CHECKING:
+    import torch
+
     from moga_st.config import ModelConfig
+    from moga_st.data.clips import Video
+    from moga_st.data.keypoints import Keypoints
     from moga_st.engine import RunConfig
 
 USAGE = """\
@@ -30,8 +35,7 @@ usage: moga-st VERB ...
   train RECIPE         train a recipe, or go on with it; every field of it is a flag
   eval RUN_OR_WEIGHTS  score a run or a weights file on the test set, and draw examples
   predict WEIGHTS CLIP predict a clip's future (.npy, .gif, .mp4) and draw it
-  lift WEIGHTS KEYPOINTS
-                       lift a person's 2D keypoints to 3D; write npz, BVH and an animation
+  lift WEIGHTS SOURCE  lift a person in a video, or their 2D keypoints, to 3D; write npz, BVH and an animation
   data RECIPE          find and check a recipe's data; export sequences
   data prepare NAME SRC
                        turn downloaded motion data (cmu-mocap, human3.6m) into the file that recipes read
@@ -255,34 +259,48 @@ def predict(argv: list[str]) -> None:
 
 @dataclass(frozen=True)
 class Lift:
-    """Lift one person's 2D keypoints to 3D; write npz, BVH and an animation beside the input."""
+    """Lift one person to 3D, from a video (with mmpose) or from 2D keypoints; write npz, BVH and an animation."""
 
     weights: Positional[Path]
     """A .safetensors file, a run's folder, or the name of weights in the package."""
-    keypoints: Positional[Path]
-    """npz, or json of COCO, OpenPose, AlphaPose or mmpose (a file, or a folder with a file a frame)."""
+    source: Positional[Path]
+    """A video (.mp4, .mov, .gif, ...), or keypoints: npz, or json of COCO, OpenPose, AlphaPose or mmpose."""
+    video: Path | None = None
+    """The video that a keypoint file was found in: drawn under the keypoints, and its size and rate are taken."""
+    pose2d: str = "human"
+    """For a video: one of mmpose's 2D configs (name, alias or file) whose keypoints are COCO, whole-body, Halpe-26 or
+    Human3.6M."""
+    pose2d_weights: Path | None = None
+    """Its checkpoint; left out, the published one, from torch hub's cache or downloaded."""
+    detector: str | None = None
+    """For a video: one of mmdet's configs (name or file) that finds people; left out, mmpose's own; whole-image takes
+    the frame as one person's box."""
+    detector_weights: Path | None = None
+    """Its checkpoint; left out, the published one."""
     size_px: tuple[int, int] | None = None
-    """Width and height of the image, where the file does not say."""
+    """Width and height of the image, where neither file nor video says."""
     fps: float | None = None
-    """Frame rate; the file's, else 30."""
+    """Frame rate; the video's, else the file's, else 30."""
     layout: Literal["h36m", "coco", "body_25", "halpe"] | None = None
     """Joint layout; by the number of joints if left out."""
     person: int | None = None
-    """The person's number in the file; left out, the one who takes up most of the images."""
+    """The person's number in the file, or as they appear; left out, the one who takes up most of the images."""
     min_confidence: float = 0.3
     """A joint below it counts as missing and is filled in."""
     smooth: bool = True
-    """Smooth the keypoints with a one-euro filter before lifting."""
+    """Smooth the keypoints with a one-euro filter before lifting; turn it off for exact ones."""
+    one_euro: OneEuro = dataclasses.field(default_factory=OneEuro)
+    """The filter."""
     device: str = "auto"
     """auto (CUDA if there is one), cpu, cuda or cuda:N."""
     out: Path = Path("lifted")
-    """Folder for NAME_3d.npz, .bvh, .png, .gif and .mp4."""
+    """Folder for NAME_3d.npz, .bvh, .png, .gif and .mp4; of a video also NAME_2d.json, which `lift` reads again."""
     json: bool = False
     """Print what was done as JSON."""
 
 
 def lift(argv: list[str]) -> None:
-    """`moga-st lift WEIGHTS KEYPOINTS`."""
+    """`moga-st lift WEIGHTS SOURCE`."""
     args = tyro.cli(Lift, prog="moga-st lift", args=argv)
     import time
 
@@ -290,42 +308,85 @@ def lift(argv: list[str]) -> None:
 
     from moga_st import checkpoint, dist, lifting
     from moga_st.data.bvh import write_bvh
+    from moga_st.data.clips import VIDEO, open_video
     from moga_st.data.keypoints import read_keypoints
     from moga_st.draw_pose import save_lift
 
     device = dist.setup(args.device)
-    path = checkpoint.find_weights(args.weights)
-    net = checkpoint.load_model(path, device)
+    net = checkpoint.load_model(checkpoint.find_weights(args.weights), device)
+    lifting.check_lifter(net)  # before people are looked for, which may take long
+    is_video = args.source.suffix.lower() in VIDEO
+    video = open_video(args.source) if is_video else None if args.video is None else open_video(args.video)
+    args.out.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    file = args.source
+    if is_video:
+        assert video is not None
+        file = args.out / f"{args.source.stem}_2d.json"
+        _find_people(args, video, device, file)
+        written.append(file)
     found = read_keypoints(
-        args.keypoints,
-        size_px=args.size_px,
-        fps=args.fps,
+        file,
+        size_px=video.size_px if args.size_px is None and video is not None else args.size_px,
+        fps=video.fps if args.fps is None and video is not None else args.fps,
         layout=args.layout,
         person=args.person,
         min_confidence=args.min_confidence,
     )
     start = time.perf_counter()
-    poses_m = lifting.lift(net, found, device, args.smooth)
+    poses_m = lifting.lift(net, found, device, args.one_euro if args.smooth else None)
     seconds = time.perf_counter() - start
-    args.out.mkdir(parents=True, exist_ok=True)
-    stem = args.out / f"{args.keypoints.stem}_3d"  # whatever --out is, the input itself is not written over
-    title = args.keypoints.name
+    stem = args.out / f"{args.source.stem}_3d"  # whatever --out is, the input itself is not written over
     upright_m = lifting.upright(poses_m)
-    written = save_lift(stem, found.points_px, found.size_px, upright_m, found.fps, title)
+    frames = None if video is None else _frames_of(video, found)
+    pictures = save_lift(stem, found.points_px, found.size_px, upright_m, found.fps, args.source.name, frames)
     bvh, npz = (stem.with_name(stem.name + suffix) for suffix in (".bvh", ".npz"))
     write_bvh(bvh, upright_m, found.fps)
     np.savez(npz, poses_m=upright_m, keypoints_px=found.points_px, fps=found.fps, size_px=found.size_px)
+    written += [npz, bvh, *pictures]
     result = {
         "frames": len(poses_m),
         "fps": found.fps,
+        "people": found.people,
+        "person": found.person,
         "input": f"{found.layout}; {found.note}",
+        "smoothing": dataclasses.asdict(args.one_euro) if args.smooth else None,
         "frames_per_second": round(len(poses_m) / seconds, 1),
-        "written": [str(p) for p in (npz, bvh, *written)],
+        "written": [str(p) for p in written],
     }
     if args.json:
         print(json.dumps(result, indent=2))
     else:
-        print(_facts({**result, "written": ", ".join(result["written"])}))
+        print(
+            _facts(
+                {
+                    **result,
+                    "smoothing": args.one_euro if args.smooth else "off",
+                    "written": ", ".join(result["written"]),
+                }
+            )
+        )
+
+
+def _frames_of(video: Video, found: Keypoints) -> Video:
+    """The frames that keypoints were found in.  Some programs number a video's frames from 0 and some from 1; the
+    latter is sure only where the last number would otherwise lie beyond the end."""
+    last = found.first_frame + found.frame_step * (len(found.points_px) - 1)
+    first = found.first_frame - (1 if last == video.frames and found.first_frame > 0 else 0)
+    return video.part(first, found.frame_step, len(found.points_px))
+
+
+def _find_people(args: Lift, video: Video, device: torch.device, out: Path) -> None:
+    """Write the keypoints of everyone in a video."""
+    from tqdm import tqdm
+
+    from moga_st.checkpoint import write_atomically
+    from moga_st.data.keypoints import write_people
+    from moga_st.integrations.mmpose_2d import PeopleFinder
+
+    find = PeopleFinder(device, args.pose2d, args.pose2d_weights, args.detector, args.detector_weights)
+    people = [find(frame) for frame in tqdm(video, "finding people", video.frames, unit="frame")]
+    write_atomically(out, lambda part: write_people(part, people, video.size_px, video.fps, find.layout))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +81,7 @@ def save_lift(
     poses_m: np.ndarray,
     fps: float,
     title: str = "",
-    frames: Sequence[np.ndarray] | None = None,
+    frames: Iterable[np.ndarray] | None = None,
     truth_m: np.ndarray | None = None,
 ) -> list[Path]:
     """Write ``stem``.png (a strip of frames), ``stem``.gif (at most 33 fps, the first 12 s) and ``stem``.mp4
@@ -91,7 +91,8 @@ def save_lift(
         keypoints_px: the 2D input (t, 17, 3): x and y in pixels, and confidence.
         size_px: width and height of the image that the keypoints lie in.
         poses_m: the result (t, 17, 3), z up, y away from the camera; in the world or relative to the hip.
-        frames: the t images (h, w, 3) uint8 to draw the input on; a blank canvas without.
+        frames: the t images (h, w, 3) uint8 to draw the input on, which are gone through twice, holding one at a
+            time; a blank canvas without.
         truth_m: true poses (t, 17, 3) in the axes of ``poses_m``, drawn as thin grey lines.
 
     Raises:
@@ -103,26 +104,21 @@ def save_lift(
             raise BadInput(f"{name}: expected finite values of shape ({t or 't > 0'}, 17, 3), got {array.shape}")
     if not (fps > 0 and min(size_px) > 0):
         raise BadInput(f"fps and size_px must be positive, got {fps} and {size_px}")
-    if frames is not None and (len(frames) != t or frames[0].shape[:2] != tuple(size_px[::-1])):
-        raise BadInput(
-            f"frames: expected {t} images of {size_px[0]}x{size_px[1]} pixels, got {len(frames)}, the first of shape "
-            f"{frames[0].shape if len(frames) else None}; give the video that the keypoints were found in"
-        )
     centred, truth = centre(poses_m, fps), None if truth_m is None else centre(truth_m, fps, poses_m)
     floor_xy = poses_m[:, 0, :2] - centred[:, 0, :2]  # where the middle of the floor shown lies in the world
-    stage, window = stage_of(centred), window_of(keypoints_px, size_px)
+    stage, windows = stage_of(centred), windows_of(keypoints_px, size_px, fps)
     legend = [("right", ORANGE), ("left", BLUE), *([("truth", TRUTH)] if truth_m is not None else [])]
 
-    def panels(i: int) -> list[Image.Image]:
-        image, true = None if frames is None else frames[i], None if truth is None else truth[i]
-        flat = draw_2d(keypoints_px[i], size_px, window, image)
+    def panels(i: int, image: np.ndarray | None) -> list[Image.Image]:
+        flat, true = draw_2d(keypoints_px[i], size_px, windows[i], image), None if truth is None else truth[i]
         return [flat, *(draw_3d(centred[i], stage, view, floor_xy[i], true) for view in VIEWS)]
 
-    def sheet(i: int) -> Image.Image:
-        return _sheet([panels(i)], f"{title}   {i / fps:.2f} s, frame {i + 1} of {t}".strip(), legend)
+    def sheet(i: int, image: np.ndarray | None) -> Image.Image:
+        return _sheet([panels(i, image)], f"{title}   {i / fps:.2f} s, frame {i + 1} of {t}".strip(), legend)
 
     columns = np.unique(np.linspace(0, t - 1, STRIP_COLUMNS).round().astype(int)).tolist()
-    strip = _sheet([panels(i) for i in columns], title, legend, [f"{i / fps:.2f} s" for i in columns])
+    picked = [panels(i, image) for i, image in enumerate(_images(frames, t, size_px)) if i in columns]
+    strip = _sheet(picked, title, legend, [f"{i / fps:.2f} s" for i in columns])
     png, gif, mp4 = (stem.with_name(stem.name + suffix) for suffix in (".png", ".gif", ".mp4"))
     strip.save(png)
     step = math.ceil(fps / GIF_FPS)
@@ -132,8 +128,8 @@ def save_lift(
     dither = Image.Dither.NONE if frames is None else Image.Dither.FLOYDSTEINBERG
 
     def sheets() -> Iterator[Image.Image]:
-        for i in range(t):
-            yield (whole := sheet(i))
+        for i, image in enumerate(_images(frames, t, size_px)):
+            yield (whole := sheet(i, image))
             if i in kept:
                 small.append(whole.quantize(palette=palette, dither=dither))
 
@@ -142,15 +138,36 @@ def save_lift(
     return [png, gif, mp4]
 
 
+def _images(frames: Iterable[np.ndarray] | None, t: int, size_px: tuple[int, int]) -> Iterator[np.ndarray | None]:
+    """The t images, checked as they come, or t times None."""
+    if frames is None:
+        yield from itertools.repeat(None, t)
+        return
+    count = 0
+    for count, image in enumerate(frames, 1):
+        if count > t or image.shape[:2] != tuple(size_px[::-1]):
+            raise BadInput(
+                f"frames: expected {t} images of {size_px[0]}x{size_px[1]} pixels, got one of shape {image.shape} as "
+                f"number {count}; give the video that the keypoints were found in"
+            )
+        yield image
+    if count < t:
+        raise BadInput(f"frames: expected {t} images, got {count}; give the video that the keypoints were found in")
+
+
 def centre(poses_m: np.ndarray, fps: float, around_m: np.ndarray | None = None) -> np.ndarray:
     """Poses (t, 17, 3) moved so that the path of the hip (of ``around_m`` if given), averaged over a second and
     laid on the floor, is the origin: the viewer walks along without wobbling."""
-    hip = (poses_m if around_m is None else around_m)[:, 0].astype(np.float64)
-    width = min(2 * round(fps / 2) + 1, 2 * len(hip) - 1)
-    padded = np.pad(hip, ((width // 2, width // 2), (0, 0)), mode="edge")
-    total = np.cumsum(np.pad(padded, ((1, 0), (0, 0))), axis=0)
-    path = (total[width:] - total[:-width]) / width
+    path = _mean_over_a_second((poses_m if around_m is None else around_m)[:, 0].astype(np.float64), fps)
     return poses_m - path[:, None] * (1, 1, 0)
+
+
+def _mean_over_a_second(x: np.ndarray, fps: float) -> np.ndarray:
+    """Moving average of (t, c), the ends repeated."""
+    width = min(2 * round(fps / 2) + 1, 2 * len(x) - 1)
+    padded = np.pad(x, ((width // 2, width // 2), (0, 0)), mode="edge")
+    total = np.cumsum(np.pad(padded, ((1, 0), (0, 0))), axis=0)
+    return (total[width:] - total[:-width]) / width
 
 
 def stage_of(centred_m: np.ndarray) -> Stage:
@@ -166,14 +183,19 @@ def stage_of(centred_m: np.ndarray) -> Stage:
     return Stage(PANEL * (1 - 2 * FREE) / extent, floor_m, radius_m, (low + high) / 2)
 
 
-def window_of(keypoints_px: np.ndarray, size_px: tuple[int, int]) -> Window:
-    """The square around all keypoints (t, 17, 3) of the clip that are surely seen, no larger than the image's
-    longer side."""
-    seen = keypoints_px[keypoints_px[..., 2] >= FAINT] if (keypoints_px[..., 2] >= FAINT).any() else keypoints_px
-    low, high = seen[..., :2].reshape(-1, 2).min(0), seen[..., :2].reshape(-1, 2).max(0)
-    side = max(1, min(math.ceil((high - low).max() / (1 - 2 * FREE)), *[max(size_px)]))
-    left, top = np.round((low + high - side) / 2).astype(int).tolist()
-    return left, top, side
+def windows_of(keypoints_px: np.ndarray, size_px: tuple[int, int], fps: float) -> list[Window]:
+    """For each frame of (t, 17, 3) a square around the keypoints that are surely seen, of one size for all frames.  It
+    follows their middle, averaged over a second, and shows no more than there is of the image."""
+    seen = keypoints_px[..., 2:] >= FAINT
+    seen |= ~seen.any(1, keepdims=True)  # a frame in which nothing is sure
+    low = np.where(seen, keypoints_px[..., :2], np.inf).min(1)
+    high = np.where(seen, keypoints_px[..., :2], -np.inf).max(1)
+    middle = _mean_over_a_second((low + high) / 2, fps)
+    reach = np.maximum(middle - low, high - middle).max()
+    side = max(1, min(math.ceil(2 * reach / (1 - 2 * FREE)), max(size_px)))
+    room = np.array(size_px) - side  # negative where the image is narrower than the square: it stands in the middle
+    corner = np.where(room < 0, room / 2, np.clip(middle - side / 2, 0, np.maximum(room, 0)))
+    return [(left, top, side) for left, top in corner.round().astype(int).tolist()]
 
 
 def draw_2d(

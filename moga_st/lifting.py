@@ -11,28 +11,39 @@ from torch import nn
 
 from moga_st.config import BadInput
 from moga_st.data.camera import normalise_screen
-from moga_st.data.keypoints import Keypoints, blend, cut, one_euro, windows
+from moga_st.data.keypoints import Keypoints, blend, cut, windows
 from moga_st.data.skeleton import flip
+from moga_st.data.smoothing import OneEuro
 from moga_st.models.lifter import Lifter
 
 BATCH = 64  # windows at once: bounds memory
 
 
+def check_lifter(net: nn.Module) -> Lifter:
+    """The net itself.
+
+    Raises:
+        BadInput: it is no lifter.
+    """
+    if not isinstance(net, Lifter):
+        raise BadInput(f"the weights hold a {type(net).__name__}; lift needs a pose lifter")
+    return net
+
+
 @torch.no_grad()
-def lift(net: nn.Module, keypoints: Keypoints, device: torch.device, smooth: bool = True) -> np.ndarray:
+def lift(net: nn.Module, keypoints: Keypoints, device: torch.device, smooth: OneEuro | None = None) -> np.ndarray:
     """Root-relative poses (t, 17, 3) in metres, in the camera's axes (x right, y down, z forward).
 
     Windows of the length the net was trained on overlap by half and are blended; each prediction is averaged
-    with that of its mirror image.
+    with that of its mirror image.  ``smooth`` filters the keypoints first.
 
     Raises:
         BadInput: the net is no lifter.
     """
-    if not isinstance(net, Lifter):
-        raise BadInput(f"the weights hold a {type(net).__name__}; lift needs a pose lifter")
+    net = check_lifter(net)
     points = keypoints.points_px.copy()
-    if smooth:
-        points[..., :2] = one_euro(points[..., :2], keypoints.fps)
+    if smooth is not None:
+        points[..., :2] = smooth.smooth(points[..., :2], keypoints.fps)
     size = torch.tensor(keypoints.size_px, dtype=torch.float32)
     screen = normalise_screen(torch.from_numpy(points).float(), size)[..., : net.config.channels].numpy()
     t, length = len(screen), net.config.frames

@@ -1,4 +1,5 @@
 import subprocess
+import weakref
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -48,7 +49,7 @@ def colour_of(bone: tuple[int, int]) -> tuple[int, int, int]:
 
 def test_input_panel_has_the_joints_where_the_keypoints_are_in_the_colours_of_their_sides():
     keypoints, _ = clip()
-    window = draw_pose.window_of(keypoints, SIZE)
+    window = draw_pose.windows_of(keypoints, SIZE, FPS)[0]
     left, top, side = window
     seen = keypoints[..., :2].reshape(-1, 2)
     assert left <= seen[:, 0].min()
@@ -67,12 +68,38 @@ def test_input_panel_has_the_joints_where_the_keypoints_are_in_the_colours_of_th
     assert orange.max() < blue.min()
 
 
+def test_the_window_follows_a_person_inside_the_image():
+    """One who walks 1500 px through an image of 2000, 200 px tall: always whole in a square that fits them."""
+    shape = np.random.default_rng(0).uniform((-40, -100), (40, 100), (17, 2))
+    shape[0], shape[1] = (0, -100), (0, 100)
+    keypoints = np.ones((100, 17, 3))
+    keypoints[..., :2] = shape + np.stack([200 + 15.0 * np.arange(100), np.full(100, 300.0)], -1)[:, None]
+    keypoints[50, 4] = (5, 5, 0.1)  # not sure, so it does not count
+    windows = np.array(draw_pose.windows_of(keypoints, (2000, 600), 25.0))
+    left, top, side = windows.T
+    assert len(set(side.tolist())) == 1
+    assert 200 < side[0] < 450
+    sure = np.where(keypoints[..., 2:] > 0.5, keypoints[..., :2], keypoints[:, :1, :2])
+    assert (sure[..., 0].min(1) >= left).all()
+    assert (sure[..., 0].max(1) <= left + side).all()
+    assert (sure[..., 1].min(1) >= top).all()
+    assert (sure[..., 1].max(1) <= top + side).all()
+    assert (windows[:, :2] >= 0).all()
+    assert (left + side <= 2000).all()
+    assert (top + side <= 600).all()
+    assert np.abs(np.diff(left[10:-10]) - 15).max() <= 1  # it glides
+    # a person larger than the image: all of it, in the middle of the square
+    keypoints[..., :2] = shape * 20
+    (left, top, side), *_ = draw_pose.windows_of(keypoints, (640, 480), 25.0)
+    assert (left, top, side) == (0, -80, 640)
+
+
 def test_unsure_keypoints_are_hollow_and_the_image_lies_under_them():
     keypoints, _ = clip()
     keypoints[0, 13, 2] = 0.1
     rng = np.random.default_rng(0)
     image = np.repeat(np.repeat(rng.integers(0, 255, (48, 64, 3), dtype=np.uint8), 10, 0), 10, 1)
-    window = draw_pose.window_of(keypoints, SIZE)
+    window = draw_pose.windows_of(keypoints, SIZE, FPS)[0]
     left, top, side = window
     panel = draw_2d(keypoints[0], SIZE, window, image)
     assert pixel(panel, (keypoints[0, 13, :2] - (left, top)) * PANEL / side) == PAPER
@@ -203,6 +230,25 @@ def test_one_frame_is_enough_and_images_are_used(tmp_path):
     assert imageio_ffmpeg.count_frames_and_secs(str(mp4))[0] == 1
 
 
+def test_images_are_held_one_at_a_time(tmp_path):
+    keypoints, poses = clip()
+    alive: list[weakref.ref] = []
+    most = 0
+
+    class Frames:
+        def __iter__(self):
+            nonlocal most
+            for _ in range(T):
+                image = np.zeros((480, 640, 3), np.uint8)
+                alive.append(weakref.ref(image))
+                most = max(most, sum(ref() is not None for ref in alive))
+                yield image
+
+    save_lift(tmp_path / "x", keypoints, SIZE, poses, FPS, frames=Frames())
+    assert len(alive) == 2 * T
+    assert most <= 3  # the one drawn, the one before it and the one after
+
+
 def test_bad_input(tmp_path):
     keypoints, poses = clip()
     stem = tmp_path / "x"
@@ -216,6 +262,11 @@ def test_bad_input(tmp_path):
         save_lift(stem, keypoints, SIZE, poses, FPS, truth_m=poses[:, :5])
     with pytest.raises(BadInput, match="12 images of 640x480"):
         save_lift(stem, keypoints, SIZE, poses, FPS, frames=[np.zeros((640, 480, 3), np.uint8)] * T)
+    image = np.zeros((480, 640, 3), np.uint8)
+    with pytest.raises(BadInput, match="expected 12 images, got 11"):
+        save_lift(stem, keypoints, SIZE, poses, FPS, frames=[image] * (T - 1))
+    with pytest.raises(BadInput, match=r"expected 12 images.* as number 13"):
+        save_lift(stem, keypoints, SIZE, poses, FPS, frames=[image] * (T + 1))
     with pytest.raises(BadInput, match="fps"):
         save_lift(stem, keypoints, SIZE, poses, 0.0)
     assert not list(tmp_path.iterdir())

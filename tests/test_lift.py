@@ -1,12 +1,15 @@
 """`moga-st lift` from keypoint files to poses, BVH and pictures, and the lifting behind it."""
 
+import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from moga_st import checkpoint, lifting
 from moga_st.config import BadInput
@@ -16,6 +19,7 @@ from moga_st.data.camera import normalise_screen
 from moga_st.data.generated_poses import generate_clip
 from moga_st.data.keypoints import Keypoints
 from moga_st.data.skeleton import JOINTS, MIRROR
+from moga_st.data.smoothing import OneEuro
 from moga_st.models.lifter import LifterConfig
 from moga_st.models.moganet import MogaNetConfig
 from tests.test_cli import run
@@ -39,7 +43,7 @@ class FrameByFrame(lifting.Lifter):
 def test_any_length_is_lifted_frame_for_frame(t):
     found = keypoints(t)
     net = FrameByFrame(LifterConfig(frames=9, width=8, depth=1))
-    poses = lifting.lift(net, found, torch.device("cpu"), smooth=False)
+    poses = lifting.lift(net, found, torch.device("cpu"))
     xy = normalise_screen(torch.from_numpy(found.points_px[..., :2]), torch.tensor([1000.0, 800.0])).numpy()
     expected = np.stack([xy[..., 0], xy[..., 1], xy[..., 0] ** 2 + xy[..., 1]], -1)
     np.testing.assert_allclose(poses, expected - expected[:, :1], atol=1e-5)
@@ -52,7 +56,7 @@ def test_centre_only_and_all_frames_models_agree_where_they_must():
     centre = LifterConfig(frames=5, width=8, depth=1, centre_only=True).build().eval()
     centre.load_state_dict(whole.state_dict())
     found = keypoints(12)
-    poses = lifting.lift(centre, found, torch.device("cpu"), smooth=False)
+    poses = lifting.lift(centre, found, torch.device("cpu"))
     xy = normalise_screen(torch.from_numpy(found.points_px[..., :2]), torch.tensor([1000.0, 800.0]))
     with torch.no_grad():
         for i in (0, 6, 11):
@@ -104,6 +108,88 @@ def test_lift_writes_poses_bvh_and_pictures(weights, tmp_path, capsys):
     assert motion.fps == pytest.approx(25.0)
     assert len(motion.points_m) == 20
     assert len(iio.imread(tmp_path / "o" / "k_3d.mp4", plugin="FFMPEG")) == 20
+
+
+def walkers(t: int) -> list[dict]:
+    """mmpose's file of two people in COCO-17, the second twice as tall, who come in frames 2 and 1."""
+    shape = np.random.default_rng(0).uniform((-10, -25), (10, 25), (17, 2))
+    frames = []
+    for i in range(t):
+        people = [shape + np.array([30 + i, 50])] * (i >= 2) + [2 * shape + np.array([100 - i, 60])] * (i >= 1)
+        found = [{"keypoints": p.tolist(), "keypoint_scores": [0.9] * 17} for p in people]
+        frames.append({"frame_id": i, "instances": found})
+    return frames
+
+
+def grey_gif(path: Path, t: int) -> Path:
+    """Frame i is of grey level 10 i, 160x120 px, at 20 fps."""
+    frames = [Image.new("RGB", (160, 120), (10 * i,) * 3) for i in range(t)]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=50)
+    return path
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(("person", "first", "numbered_from"), [(None, 1, 0), (0, 1, 0), (1, 2, 0), (None, 1, 1)])
+def test_the_frames_of_the_video_lie_under_the_keypoints(weights, tmp_path, capsys, person, first, numbered_from):
+    frames = walkers(12)
+    for frame in frames:
+        frame["frame_id"] += numbered_from
+    (tmp_path / "k.json").write_text(json.dumps(frames))
+    video = grey_gif(tmp_path / "v.gif", 12)
+    flags = ["--video", video, "--out", tmp_path / "o", "--device", "cpu", "--json"]
+    flags += [] if person is None else ["--person", person]
+    code, out, err = run(capsys, "lift", weights, tmp_path / "k.json", *flags)
+    assert code == 0, err
+    result = json.loads(out)
+    # the tall one, who comes first, is the largest and the number 0
+    assert (result["people"], result["person"], result["frames"]) == (2, person or 0, 12 - first)
+    assert result["fps"] == 20
+    with np.load(tmp_path / "o" / "k_3d.npz") as saved:
+        assert saved["size_px"].tolist() == [160, 120]
+        height = np.ptp(saved["keypoints_px"][0, :, 1])
+        assert (height > 60) == (person != 1)
+    sheets = iio.imread(tmp_path / "o" / "k_3d.mp4", plugin="FFMPEG")
+    assert len(sheets) == 12 - first
+    panel = sheets[:, 60:300, 20:340].astype(int)  # of the 2D input
+    assert (panel.max(-1) - panel.min(-1) > 60).any()  # the skeleton's colours
+    grey = np.median(panel, axis=(1, 2, 3))
+    np.testing.assert_allclose(grey, 10 * np.arange(first, 12), atol=4)
+
+
+def test_smoothing_is_on_unless_told(weights, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("moga_st.draw_pose.save_lift", lambda *_: [])
+    found = keypoints(15)
+    np.savez(tmp_path / "k.npz", keypoints=found.points_px, size_px=[1000, 800], fps=50.0, layout="h36m")
+    net = checkpoint.load_model(weights, torch.device("cpu"))
+    for flags, filtered in (
+        ([], OneEuro()),
+        (["--no-smooth"], None),
+        (["--one-euro.min-cutoff-hz", "3", "--one-euro.beta", "0.5"], OneEuro(3.0, 0.5)),
+    ):
+        code, out, err = run(
+            capsys, "lift", weights, tmp_path / "k.npz", "--out", tmp_path, "--device", "cpu", "--json", *flags
+        )
+        assert code == 0, err
+        assert json.loads(out)["smoothing"] == (filtered and dataclasses.asdict(filtered))
+        expected = found.points_px.copy()
+        if filtered is not None:
+            expected[..., :2] = filtered.smooth(expected[..., :2], 50.0)
+            assert np.abs(expected - found.points_px).max() > 1
+        poses = lifting.lift(net, dataclasses.replace(found, points_px=expected), torch.device("cpu"))
+        with np.load(tmp_path / "k_3d.npz") as saved:
+            np.testing.assert_allclose(saved["poses_m"], lifting.upright(poses), atol=1e-5)
+
+
+def test_a_video_without_mmpose_says_how_to_get_it_and_what_works_without(weights, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mmpose", None)  # what makes `import mmpose` fail
+    monkeypatch.setitem(sys.modules, "mmdet", None)
+    code, _, err = run(capsys, "lift", weights, grey_gif(tmp_path / "v.gif", 3), "--out", tmp_path, "--device", "cpu")
+    assert code == 2
+    assert "pip install 'moga-st[mmpose]'" in err
+    assert "--video" in err
+    code, _, err = run(capsys, "lift", weights, tmp_path / "none.mp4", "--device", "cpu")
+    assert code == 2
+    assert "none.mp4: no such video" in err
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,18 @@
-"""A user's own clip as frames for a model: .npy, .gif and video files.
+"""A user's own clip as frames: .npy, .gif and video files, small for a model or one by one as they are.
 
 Shape legend: ``t`` frames, ``c`` channels, ``h w`` size; values in [0, 1].
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import imageio.v3 as iio
+import imageio_ffmpeg
 import numpy as np
 from PIL import Image, ImageSequence
 from skimage.color import rgb2gray
@@ -17,6 +21,67 @@ from skimage.transform import resize
 from moga_st.config import BadInput
 
 VIDEO = (".gif", ".mp4", ".avi", ".mov", ".mkv", ".webm")
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video file's frames (h, w, 3), uint8 RGB.  Iterating decodes them anew, one at a time, so that a video of any
+    length needs the memory of one frame."""
+
+    path: Path
+    size_px: tuple[int, int]  # width and height, turned upright where the file says so
+    fps: float
+    frames: int  # as the file says; a variable frame rate is evened out, which may change it a little
+    shown: tuple[int, int | None, int] = (0, None, 1)  # first frame, frame to stop before, step
+
+    def part(self, first: int, step: int, frames: int) -> Video:
+        """So many of a whole video's frames, every ``step``-th from ``first`` on."""
+        return replace(self, shown=(first, first + step * frames, step), frames=frames, fps=self.fps / step)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        with closing(_decode(self.path)) as whole:
+            yield from itertools.islice(whole, *self.shown)
+
+
+def open_video(path: Path) -> Video:
+    """Size, rate and length of a video file or GIF.
+
+    Raises:
+        BadInput: no such file, no video, or one without frames.
+    """
+    if not path.is_file():
+        raise BadInput(f"{path}: no such video")
+    if path.suffix.lower() == ".gif":
+        try:
+            with Image.open(path) as image:
+                durations = _durations(image)
+        except Exception as error:
+            raise BadInput(f"{path}: cannot be decoded ({error})") from error
+        shortest = min((d for d in durations if d > 0), default=100)  # viewers take 100 ms where none is given
+        fps, frames = 1000 / shortest, sum(_repeats(durations))
+    else:
+        try:
+            with closing(imageio_ffmpeg.read_frames(path)) as reader:
+                fps = float(next(reader)["fps"])
+            frames = int(imageio_ffmpeg.count_frames_and_secs(path)[0] or 0)
+        except Exception as error:
+            raise BadInput(f"{path}: cannot be decoded ({error})") from error
+    with closing(_decode(path)) as whole:
+        one = next(whole, None)
+    if one is None or not fps > 0:
+        raise BadInput(f"{path}: holds no frames")
+    return Video(path, (one.shape[1], one.shape[0]), fps, frames)
+
+
+def _decode(path: Path) -> Generator[np.ndarray, None, None]:
+    """Frames (h, w, 3) uint8."""
+    try:
+        if path.suffix.lower() == ".gif":
+            yield from _read_gif(path)
+        else:
+            yield from iio.imiter(path, plugin="FFMPEG")
+    except Exception as error:  # the decoders raise whatever they like
+        raise BadInput(f"{path}: cannot be decoded ({error})") from error
 
 
 def read_clip(path: Path, channels: int, size: tuple[int, int]) -> np.ndarray:
@@ -75,22 +140,27 @@ def _from_array(path: Path) -> np.ndarray:
 
 def _from_video(path: Path) -> Iterator[np.ndarray]:
     """Frames (h, w, 3) float32 in [0, 1]."""
-    try:
-        frames = _read_gif(path) if path.suffix.lower() == ".gif" else iio.imiter(path, plugin="FFMPEG")
-        for frame in frames:
-            yield frame.astype(np.float32) / 255.0
-    except Exception as error:  # the decoders raise whatever they like
-        raise BadInput(f"{path}: cannot be decoded ({error})") from error
+    for frame in _decode(path):
+        yield frame.astype(np.float32) / 255.0
 
 
 def _read_gif(path: Path) -> Iterator[np.ndarray]:
     """Frames (h, w, 3) uint8.  Encoders merge equal frames into one that is shown longer, so a frame shown k
     times as long as the shortest is k frames."""
     with Image.open(path) as image:
-        durations = [frame.info.get("duration", 0) for frame in ImageSequence.Iterator(image)]
-        shortest = min((d for d in durations if d > 0), default=1)
-        for frame, duration in zip(ImageSequence.Iterator(image), durations, strict=True):
-            yield from [np.array(frame.convert("RGB"))] * max(1, round(duration / shortest))
+        durations = _durations(image)
+        for frame, repeats in zip(ImageSequence.Iterator(image), _repeats(durations), strict=True):
+            yield from [np.array(frame.convert("RGB"))] * repeats
+
+
+def _durations(image: Image.Image) -> list[float]:
+    """Of a GIF's frames, in milliseconds."""
+    return [frame.info.get("duration", 0) for frame in ImageSequence.Iterator(image)]
+
+
+def _repeats(durations: list[float]) -> list[int]:
+    shortest = min((d for d in durations if d > 0), default=1)
+    return [max(1, round(d / shortest)) for d in durations]
 
 
 def _fit(frame: np.ndarray, channels: int, size: tuple[int, int]) -> np.ndarray:

@@ -1,8 +1,8 @@
 """2D keypoints of one person over time, from the files that pose detectors write, ready for lifting.
 
 :func:`read_keypoints` reads npz, COCO results, AlphaPose, OpenPose and mmpose files, picks one person,
-converts to Human3.6M-17 and fills what the detector missed.  :func:`one_euro` smooths; :func:`windows`,
-:func:`cut` and :func:`blend` take a clip of any length through a network of fixed length.
+converts to Human3.6M-17 and fills what the detector missed; :func:`write_people` writes what it reads.
+:func:`windows`, :func:`cut` and :func:`blend` take a clip of any length through a network of fixed length.
 
 Shape legend: ``t`` frames, ``j`` joints, ``c`` channels (x, y in pixels, confidence in [0, 1]), ``n`` windows.
 """
@@ -25,6 +25,7 @@ import torch
 
 from moga_st.config import BadInput, nearest
 from moga_st.data.skeleton import BODY_25, COCO17, H36M17, HALPE26, JOINTS, PARENTS, Layout, to_h36m17
+from moga_st.data.tracking import area, follow
 
 LAYOUTS = {"h36m": H36M17, "coco": COCO17, "body_25": BODY_25, "halpe": HALPE26}
 #: whole-body layouts begin with the body; the rest is left out
@@ -53,6 +54,8 @@ class Keypoints:
     first_frame: int  # number in the file of the first frame here; as in the file, it may count from 0 or 1
     frame_step: int  # between the numbers of consecutive frames
     note: str  # what was read, chosen, assumed and filled in, for people and records
+    person: int = 0  # number of the one taken
+    people: int = 1  # how many there are in the file
 
 
 class Detection(NamedTuple):
@@ -81,7 +84,7 @@ def read_keypoints(
         - AlphaPose: the same with file names as image_id, and ``idx`` where it tracked.
         - OpenPose: a folder with a JSON file a frame, or a list of what is in them; ``person_id`` where it tracked.
         - mmpose: the inferencer's list of {frame_id, instances}, its demo's {instance_info}, or a folder of
-          the inferencer's files, one an image.
+          the inferencer's files, one an image.  :func:`write_people` adds size_px, fps and layout to it.
 
     Frames are numbered by image_id, frame_id, the last number in a file's name, or else by their order.
     Numbers with a constant step count as consecutive; missing ones are filled.
@@ -95,9 +98,9 @@ def read_keypoints(
         size_px: width and height of the image, where the file does not say.
         fps: frame rate; the file's, else 30.
         layout: "h36m", "coco", "body_25" or "halpe"; by the number of joints if left out.
-        person: the person's number in the file; where the file has none, people are followed by the overlap
-            of their boxes and numbered from 0 as they appear.  Left out: the one with the largest boxes,
-            summed over the frames.
+        person: the person's number in the file; where the file has none, people are followed over the frames
+            and numbered from 0 as they appear (:func:`moga_st.data.tracking.follow`).  Left out: the one with
+            the largest boxes around the joints seen, summed over the frames.
 
     Raises:
         BadInput: nothing there, unreadable, another format or joint count, mixed joint counts, no such person,
@@ -110,13 +113,14 @@ def read_keypoints(
         detections, said = _from_npz(path)
         kind = "npz"
     else:
-        detections, kind = _from_json(path)
+        detections, kind, said = _from_json(path)
     if not detections:
         raise BadInput(f"{path}: holds no person; give the detector's output for a clip with one")
     counts = Counter(len(d.points) for d in detections)
     if len(counts) > 1:
         found = ", ".join(f"{j} joints in {n}" for j, n in sorted(counts.items()))
         raise BadInput(f"{path}: mixed keypoint layouts ({found} entries); keep those of one detector")
+    detections = [d._replace(points=_missing_as_nan(d.points, min_confidence)) for d in detections]
     named = layout or said.get("layout")
     source = _layout(path, next(iter(counts)), named, kind)
     width, height = _size(path, said.get("size_px") if size_px is None else size_px)
@@ -127,12 +131,14 @@ def read_keypoints(
 
     detections, zero, step = _number(path, detections)
     tracks, tracked = _tracks(detections, round(max_gap_s * rate) + 1)
-    chosen, choice = _choose(path, tracks, person, tracked)
+    taken, choice = _choose(path, tracks, person, tracked)
+    chosen = tracks[taken]
     first, last = chosen[0].frame, chosen[-1].frame
     points = np.full((last - first + 1, len(source.joints), 3), np.nan)
     for d in chosen:
         points[d.frame - first] = d.points[: len(source.joints)]
-    points = to_h36m17(torch.from_numpy(_missing_as_nan(points, min_confidence)), source).numpy()
+    points[np.isnan(points).any(-1)] = (np.nan, np.nan, 0.0)  # frames without a detection
+    points = to_h36m17(torch.from_numpy(points), source).numpy()
     missing = np.any(np.isnan(points), axis=-1)
     if missing.all():
         raise BadInput(
@@ -155,34 +161,27 @@ def read_keypoints(
         zero + first * step,
         step,
         "; ".join(parts),
+        taken,
+        len(tracks),
     )
 
 
-def one_euro(
-    x: np.ndarray, fps: float, min_cutoff_hz: float = 1.0, beta: float = 0.007, speed_cutoff_hz: float = 1.0
-) -> np.ndarray:
-    """The 1-euro filter (Casiez, Roussel and Vogel, CHI 2012) on every channel: (t, j, c) -> (t, j, c).
-
-    A causal low-pass filter whose cutoff, ``min_cutoff_hz + beta |speed|``, rises with the speed (units of x
-    a second): still joints stop trembling and fast ones do not lag.  Give it coordinates without confidence.
-
-    Raises:
-        BadInput: a frame rate or cutoff that is not positive, or a negative beta.
-    """
-    if not (fps > 0 and min_cutoff_hz > 0 and speed_cutoff_hz > 0 and beta >= 0):
-        raise BadInput(
-            f"one_euro: rates must be positive, got fps {fps}, cutoffs {min_cutoff_hz}, {speed_cutoff_hz}, beta {beta}"
-        )
-
-    def smoothing(cutoff_hz: np.ndarray | float) -> np.ndarray | float:
-        return 1.0 / (1.0 + fps / (2 * math.pi * cutoff_hz))
-
-    out = x.astype(np.float64)
-    speed = np.zeros(x.shape[1:])
-    for i in range(1, len(out)):
-        speed += smoothing(speed_cutoff_hz) * ((out[i] - out[i - 1]) * fps - speed)
-        out[i] = out[i - 1] + smoothing(min_cutoff_hz + beta * np.abs(speed)) * (out[i] - out[i - 1])
-    return out.astype(x.dtype)
+def write_people(
+    path: Path, people: Iterable[Iterable[np.ndarray]], size_px: tuple[int, int], fps: float, layout: str
+) -> None:
+    """Write all people of a video, each (j, 3), frame by frame from 0, as mmpose's demo does; ``meta_info`` says what
+    :func:`read_keypoints` needs to know besides."""
+    frames = [
+        {
+            "frame_id": i,
+            "instances": [
+                {"keypoints": p[:, :2].round(2).tolist(), "keypoint_scores": p[:, 2].round(4).tolist()} for p in found
+            ],
+        }
+        for i, found in enumerate(people)
+    ]
+    content = {"meta_info": {"size_px": list(size_px), "fps": fps, "layout": layout}, "instance_info": frames}
+    path.write_text(json.dumps(content))
 
 
 def windows(t: int, length: int, stride: int) -> np.ndarray:
@@ -239,22 +238,27 @@ def _from_npz(path: Path) -> tuple[list[Detection], dict[str, Any]]:
             f"{path}: keypoints must be numbers of shape (t, j, 2 or 3), got {points.dtype} {points.shape}; "
             "for several people write one file each"
         )
+    return [Detection(i, _with_confidence(p), 0) for i, p in enumerate(points.astype(np.float64))], _said(path, arrays)
+
+
+def _said(path: Path, meta: dict[str, Any]) -> dict[str, Any]:
+    """What a file says of its video."""
     said: dict[str, Any] = {}
     try:
-        if "size_px" in arrays:
-            w, h = arrays["size_px"].tolist()
+        if "size_px" in meta:
+            w, h = np.asarray(meta["size_px"]).tolist()
             said["size_px"] = (int(w), int(h))
-        if "fps" in arrays:
-            said["fps"] = float(arrays["fps"])
-        if "layout" in arrays:
-            said["layout"] = str(arrays["layout"])
+        if "fps" in meta:
+            said["fps"] = float(meta["fps"])
+        if "layout" in meta:
+            said["layout"] = str(meta["layout"])
     except (ValueError, TypeError) as error:
         raise BadInput(f"{path}: size_px must be (w, h) and fps one number ({error})") from error
-    return [Detection(i, _with_confidence(p), 0) for i, p in enumerate(points.astype(np.float64))], said
+    return said
 
 
-def _from_json(path: Path) -> tuple[list[Detection], str]:
-    """Detections in the order of the file, and the name of its format."""
+def _from_json(path: Path) -> tuple[list[Detection], str, dict[str, Any]]:
+    """Detections in the order of the file, the name of its format, and what it says of its video."""
     if path.is_dir():
         files = sorted(path.glob("*.json"))
         if not files:
@@ -277,7 +281,8 @@ def _from_json(path: Path) -> tuple[list[Detection], str]:
         kinds.add(kind)
     if len(kinds) > 1:
         raise BadInput(f"{path}: mixes {' and '.join(sorted(kinds))} files; keep those of one detector")
-    return found, kinds.pop()
+    meta = contents[0].get("meta_info") if isinstance(contents[0], dict) else None
+    return found, kinds.pop(), _said(path, meta) if isinstance(meta, dict) else {}
 
 
 def _load(file: Path) -> Any:
@@ -320,7 +325,8 @@ def _parse(content: Any, number: int | None) -> tuple[list[Detection], str]:
 
 def _instance(frame: int, person: dict[str, Any]) -> Detection:
     xy, score = np.array(person["keypoints"], float), np.array(person["keypoint_scores"], float)
-    return Detection(frame, np.concatenate([xy[:, :2], score[:, None]], axis=1), _whole(person.get("track_id")))
+    points = _with_confidence(np.concatenate([xy[:, :2], score[:, None]], axis=1))
+    return Detection(frame, points, _whole(person.get("track_id")))
 
 
 def _points(flat: list[float]) -> np.ndarray:
@@ -329,7 +335,8 @@ def _points(flat: list[float]) -> np.ndarray:
 
 
 def _with_confidence(points: np.ndarray) -> np.ndarray:
-    """(j, 2 or 3) -> (j, 3): without one the confidence is 1; above 1 (COCO's flag 2, old AlphaPose) it counts as 1."""
+    """(j, 2 or 3) -> (j, 3): without one the confidence is 1; above 1 (COCO's flag 2, old AlphaPose,
+    SimCC) it counts as 1."""
     confidence = np.clip(points[:, 2], 0.0, 1.0) if points.shape[1] == 3 else np.ones(len(points))
     return np.column_stack([points[:, :2], confidence])
 
@@ -407,9 +414,8 @@ def _number(path: Path, detections: list[Detection]) -> tuple[list[Detection], i
 
 
 def _tracks(detections: list[Detection], patience: int) -> tuple[dict[int, list[Detection]], bool]:
-    """Detections by person, and whether the file numbers them.  If not, and a frame holds several, a detection
-    goes on with the person of the last ``patience`` frames whose box it overlaps most (by at least 0.3 of their
-    union)."""
+    """Detections by person, and whether the file numbers them.  If not, and a frame holds several, they are
+    followed."""
     tracks: dict[int, list[Detection]] = {}
     if all(d.track is not None for d in detections):
         for d in detections:
@@ -420,53 +426,25 @@ def _tracks(detections: list[Detection], patience: int) -> tuple[dict[int, list[
         by_frame.setdefault(d.frame, []).append(d)
     if len(by_frame) == len(detections):
         return {0: detections}, False
+    numbers = follow({frame: [d.points for d in people] for frame, people in by_frame.items()}, patience)
     for frame, people in by_frame.items():
-        pairs = sorted(
-            ((_overlap(_box(seen[-1].points), _box(d.points)), k, i))
-            for k, seen in tracks.items()
-            if frame - seen[-1].frame <= patience
-            for i, d in enumerate(people)
-        )
-        free_tracks, free_people = set(tracks), set(range(len(people)))
-        for overlap, k, i in reversed(pairs):
-            if overlap >= 0.3 and k in free_tracks and i in free_people:
-                tracks[k].append(people[i])
-                free_tracks.remove(k)
-                free_people.remove(i)
-        for i in sorted(free_people):
-            tracks[len(tracks)] = [people[i]]
-    return tracks, False
+        for number, d in zip(numbers[frame], people, strict=True):
+            tracks.setdefault(number, []).append(d)
+    return dict(sorted(tracks.items())), False
 
 
-def _box(points: np.ndarray) -> np.ndarray:
-    """Left, top, right, bottom of the joints that were seen; of no size where none was."""
-    xy = points[(points[:, 2] > 0) & np.isfinite(points).all(-1), :2]
-    return np.concatenate([xy.min(0), xy.max(0)]) if len(xy) else np.zeros(4)
-
-
-def _area(box: np.ndarray) -> float:
-    return float(np.prod(np.maximum(box[2:] - box[:2], 0.0)))
-
-
-def _overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union."""
-    common = _area(np.concatenate([np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])]))
-    return common / max(_area(a) + _area(b) - common, 1e-9)
-
-
-def _choose(
-    path: Path, tracks: dict[int, list[Detection]], person: int | None, tracked: bool
-) -> tuple[list[Detection], str]:
+def _choose(path: Path, tracks: dict[int, list[Detection]], person: int | None, tracked: bool) -> tuple[int, str]:
+    """The number of the person to take, and a phrase on the choice."""
     if person is not None and person not in tracks:
         listed = ", ".join(f"{k} ({len(v)} frames)" for k, v in list(tracks.items())[:12])
         raise BadInput(f"{path}: no person {person}; there are {listed}{', ...' if len(tracks) > 12 else ''}")
     if len(tracks) == 1:
-        return next(iter(tracks.values())), "the only person"
-    area = {k: sum(_area(_box(d.points)) for d in v) for k, v in tracks.items()}
-    chosen = max(area, key=lambda k: area[k]) if person is None else person
+        return next(iter(tracks)), "the only person"
+    areas = {k: sum(area(d.points) for d in v) for k, v in tracks.items()}
+    chosen = max(areas, key=lambda k: areas[k]) if person is None else person
     why = "" if person is not None else ", the largest boxes summed over the frames"
-    numbered = "numbered in the file" if tracked else "followed by box overlap"
-    return tracks[chosen], f"person {chosen} of {len(tracks)} ({numbered}{why})"
+    numbered = "numbered in the file" if tracked else "followed over the frames"
+    return chosen, f"person {chosen} of {len(tracks)} ({numbered}{why})"
 
 
 def _missing_as_nan(points: np.ndarray, min_confidence: float) -> np.ndarray:

@@ -1,9 +1,14 @@
+import subprocess
+from pathlib import Path
+
 import imageio.v3 as iio
+import imageio_ffmpeg
 import numpy as np
 import pytest
+from PIL import Image
 
 from moga_st.config import BadInput
-from moga_st.data.clips import read_clip
+from moga_st.data.clips import open_video, read_clip
 
 # imageio leaves the pipes of its ffmpeg process to the garbage collector
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -87,3 +92,59 @@ def test_wrong_files_are_named(tmp_path):
     (tmp_path / "a.txt").write_text("")
     with pytest.raises(BadInput, match=r"unknown clip format '\.txt'"):
         read_clip(tmp_path / "a.txt", 1, (4, 4))
+
+
+# --- frames as they are ---
+
+
+def write_video(path: Path, frames: np.ndarray, *options: str) -> Path:
+    h, w = frames.shape[1:3]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{w}x{h}"]
+    command += ["-r", "12", "-i", "-", "-crf", "1", "-pix_fmt", "yuv444p", *options, str(path)]
+    subprocess.run(command, input=frames.tobytes(), check=True)
+    return path
+
+
+def steps(t: int) -> np.ndarray:
+    """Frame i is of grey level 20 i, with a white corner at the top left: (t, 32, 64, 3)."""
+    frames = np.empty((t, 32, 64, 3), np.uint8)
+    frames[:] = 20 * np.arange(t)[:, None, None, None]
+    frames[:, :8, :8] = 255
+    return frames
+
+
+def test_a_video_is_decoded_again_by_every_loop(tmp_path):
+    video = open_video(write_video(tmp_path / "a.mp4", steps(10)))
+    assert (video.size_px, video.fps, video.frames) == ((64, 32), 12, 10)
+    for _ in range(2):
+        got = np.stack(list(video))
+        np.testing.assert_allclose(got.astype(int), steps(10), atol=6)
+    part = video.part(2, 3, 2)
+    assert (part.frames, part.fps) == (2, 4)
+    np.testing.assert_allclose(np.stack(list(part)).astype(int), steps(10)[[2, 5]], atol=6)
+
+
+def test_a_phones_video_is_turned_upright(tmp_path):
+    write_video(tmp_path / "a.mp4", steps(3))
+    turn = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-display_rotation", "90", "-i", str(tmp_path / "a.mp4")]
+    subprocess.run([*turn, "-c", "copy", str(tmp_path / "b.mp4")], check=True)
+    video = open_video(tmp_path / "b.mp4")
+    assert video.size_px == (32, 64)
+    frame = next(iter(video)).astype(int)
+    np.testing.assert_allclose(frame, np.rot90(steps(1)[0]), atol=6)  # the corner comes to the bottom left
+
+
+def test_a_gif_tells_its_rate(tmp_path):
+    frames = [Image.fromarray(f) for f in steps(4)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=[40, 40, 120, 40])
+    video = open_video(tmp_path / "a.gif")
+    assert (video.size_px, video.fps, video.frames) == ((64, 32), 25, 6)
+    np.testing.assert_array_equal(np.stack(list(video)), steps(4)[[0, 1, 2, 2, 2, 3]])
+
+
+@pytest.mark.parametrize("name", ["none.mp4", "junk.mp4", "junk.gif"])
+def test_what_is_no_video_is_named(tmp_path, name):
+    if name != "none.mp4":
+        (tmp_path / name).write_bytes(b"junk" * 100)
+    with pytest.raises(BadInput, match=name):
+        open_video(tmp_path / name)

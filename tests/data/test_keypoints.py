@@ -1,5 +1,4 @@
 import json
-import math
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +6,7 @@ import pytest
 import torch
 
 from moga_st.config import BadInput
-from moga_st.data.keypoints import STANDING, Keypoints, blend, cut, one_euro, read_keypoints, windows
+from moga_st.data.keypoints import STANDING, Keypoints, blend, cut, read_keypoints, windows, write_people
 from moga_st.data.skeleton import BODY_25, COCO17, H36M17, HALPE26, JOINTS, Layout, to_h36m17
 
 SIZE = (1000, 800)
@@ -184,8 +183,9 @@ def test_people_without_ids_are_followed_by_their_boxes(tmp_path):
     path = save_json(tmp_path / "a.json", frames)
     got = read_keypoints(path, size_px=SIZE)
     check(got, big, COCO17)
-    assert "person 1 of 2 (followed by box overlap, the largest boxes summed over the frames)" in got.note
-    other = read_keypoints(path, size_px=SIZE, person=0)
+    assert "person 0 of 2 (followed over the frames, the largest boxes summed over the frames)" in got.note
+    assert (got.person, got.people) == (0, 2)
+    other = read_keypoints(path, size_px=SIZE, person=1)
     np.testing.assert_allclose(other.points_px[..., :2], as_h36m(small, COCO17)[..., :2], atol=1e-3)
     np.testing.assert_array_equal(other.points_px[..., 2].max(1) == 0, np.isin(np.arange(20), (8, 9)))
 
@@ -204,8 +204,8 @@ def test_of_two_who_overlap_each_goes_on_where_the_overlap_is_largest(tmp_path):
         {"frame_id": i, "instances": [mmpose_instance(p[i]) for p in ((a, b) if i % 2 else (b, a))]} for i in range(8)
     ]
     path = save_json(tmp_path / "a.json", frames)
-    check(read_keypoints(path, size_px=SIZE, person=0), b, COCO17)
-    check(read_keypoints(path, size_px=SIZE, person=1), a, COCO17)
+    check(read_keypoints(path, size_px=SIZE, person=0), a, COCO17)
+    check(read_keypoints(path, size_px=SIZE, person=1), b, COCO17)
 
 
 def test_one_person_who_runs_stays_one_person(tmp_path):
@@ -215,6 +215,25 @@ def test_one_person_who_runs_stays_one_person(tmp_path):
     got = read_keypoints(save_json(tmp_path / "a.json", coco_entries(points)), size_px=SIZE)
     check(got, points, COCO17)
     assert "the only person" in got.note
+
+
+def test_people_written_are_read_with_all_that_the_video_says(tmp_path):
+    big, small = person(HALPE26, 6), person(HALPE26, 6, x=700, tall=0.5)
+    small[3, 4, 2] = 0.0
+    people = [[b, s] if i != 2 else [] for i, (b, s) in enumerate(zip(big, small, strict=True))]
+    write_people(tmp_path / "a.json", people, SIZE, 12.5, "halpe")
+    got = read_keypoints(tmp_path / "a.json")
+    assert (got.size_px, got.fps, got.layout, got.people, got.first_frame) == (SIZE, 12.5, HALPE26.name, 2, 0)
+    expected = as_h36m(big, HALPE26)
+    expected[2, :, 2] = 0.0
+    np.testing.assert_allclose(got.points_px, expected, atol=0.006)  # written with two decimals
+
+
+def test_joints_below_the_threshold_do_not_make_a_person_large(tmp_path):
+    sure, ghost = person(COCO17, 5, tall=0.5), person(COCO17, 5, x=700)
+    ghost[:, :, 2] = 0.1
+    frames = [{"frame_id": i, "instances": [mmpose_instance(ghost[i]), mmpose_instance(sure[i])]} for i in range(5)]
+    check(read_keypoints(save_json(tmp_path / "a.json", frames), size_px=SIZE), sure, COCO17)
 
 
 # --- missing joints and frames ---
@@ -362,46 +381,7 @@ def test_bad_input_names_the_file_and_the_remedy(tmp_path):
     refuse("has no array 'keypoints'.*it has poses", tmp_path / "a.npz")
 
 
-# --- smoothing and windows ---
-
-
-def slow_one_euro(xs: list[float], fps: float, min_cutoff: float, beta: float, d_cutoff: float) -> list[float]:
-    """Algorithm 1 of the paper, one number at a time."""
-
-    def alpha(cutoff: float) -> float:
-        tau = 1.0 / (2 * math.pi * cutoff)
-        return 1.0 / (1.0 + tau * fps)
-
-    out = [xs[0]]
-    dx_hat = 0.0
-    for x in xs[1:]:
-        dx = (x - out[-1]) * fps
-        dx_hat = alpha(d_cutoff) * dx + (1 - alpha(d_cutoff)) * dx_hat
-        a = alpha(min_cutoff + beta * abs(dx_hat))
-        out.append(a * x + (1 - a) * out[-1])
-    return out
-
-
-def test_one_euro_equals_the_scalar_algorithm():
-    x = np.random.default_rng(0).normal(size=(40, 5, 2)).cumsum(0) * 10
-    before = x.copy()
-    got = one_euro(x, 25.0, min_cutoff_hz=1.3, beta=0.02, speed_cutoff_hz=0.8)
-    np.testing.assert_array_equal(x, before)
-    for j in range(5):
-        for c in range(2):
-            np.testing.assert_allclose(got[:, j, c], slow_one_euro(x[:, j, c].tolist(), 25.0, 1.3, 0.02, 0.8))
-
-
-def test_one_euro_stills_what_stands_and_lets_pass_what_moves():
-    rng = np.random.default_rng(1)
-    still = 100 + rng.normal(0, 1, (400, 1, 1))
-    assert one_euro(still, 50.0)[50:].std() < 0.35 * still[50:].std()
-    fast = np.arange(400.0).reshape(-1, 1, 1) * 20  # 1000 px a second
-    lag = {beta: np.abs(fast - one_euro(fast, 50.0, beta=beta))[-1].item() for beta in (0.0, 0.007)}
-    assert lag[0.007] < 0.2 * lag[0.0]
-    np.testing.assert_array_equal(one_euro(np.full((9, 2, 2), 3.0), 30.0), np.full((9, 2, 2), 3.0))
-    with pytest.raises(BadInput, match="positive"):
-        one_euro(still, 0.0)
+# --- windows ---
 
 
 @pytest.mark.parametrize(

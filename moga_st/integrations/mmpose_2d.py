@@ -1,0 +1,276 @@
+"""People's 2D keypoints in the frames of a video, by mmpose's 2D inferencer and any of its 2D configs.  mmpose is
+imported when a :class:`PeopleFinder` is made and nowhere else: it is the extra ``moga-st[mmpose]``.
+
+Shape legend: ``n`` people, ``j`` joints of the network's layout; a frame is (h, w, 3), uint8 RGB.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import logging
+import pickle
+import sys
+import urllib.parse
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+
+from moga_st.config import BadInput, nearest
+from moga_st.integrations.mmpose import mmcv_ops
+
+WHOLE_IMAGE = "whole-image"
+_OPS = ("carafe", "merge_cells", "modulated_deform_conv", "nms", "roi_align")  # submodules of mmcv.ops that mmdet names
+
+
+class PeopleFinder:
+    """mmpose's 2D inferencer with its weights: frame (h, w, 3) -> people (n, j, 3): x, y in pixels and confidence.
+
+    Args:
+        pose2d: one of mmpose's 2D configs by name or alias, or a config file.
+        pose2d_weights: its checkpoint; by default the one that mmpose publishes for the config.
+        detector: where a top-down network finds the boxes of people: one of mmdet's configs by name, or a config
+            file; by default mmpose's own person detector.  "whole-image" takes the frame as the box of one person.
+        detector_weights: its checkpoint; by default the published one.
+
+    Published weights are looked for among torch hub's checkpoints and downloaded to there.
+
+    Raises:
+        BadInput: no mmpose, no such config, a layout that cannot be converted, or weights that cannot be had, cannot be
+            read safely or are another network's.
+    """
+
+    layout: str  # "h36m", "coco" or "halpe", as `read_keypoints` takes it
+
+    def __init__(
+        self,
+        device: torch.device,
+        pose2d: str = "human",
+        pose2d_weights: Path | None = None,
+        detector: str | None = None,
+        detector_weights: Path | None = None,
+    ):
+        inferencer, default_detectors = _import_mmpose()
+        config, url = _find_config("mmpose", pose2d, "--pose2d")
+        weights = _find_weights(pose2d_weights, url, pose2d, "--pose2d-weights")
+        options: dict[str, Any] = {"det_model": WHOLE_IMAGE}
+        if config.get("data_mode", "topdown") == "topdown" and detector != WHOLE_IMAGE:
+            name = detector or default_detectors["human"]["model"]
+            found, det_url = _find_config("mmdet", name, "--detector")
+            if detector is None:
+                det_url = default_detectors["human"]["weights"]
+            try:
+                boxes = _find_weights(detector_weights, det_url, name, "--detector-weights")
+            except BadInput as error:
+                raise BadInput(f"{error}; or take the whole image as the box with --detector {WHOLE_IMAGE}") from error
+            # mmpose takes a config's file here and no config
+            options = {"det_model": found.filename, "det_weights": str(boxes), "det_cat_ids": (0,)}
+        with _quiet(), allow_mmengine_checkpoints():
+            try:
+                self._inferencer = inferencer(config, str(weights), device=str(device), **options)
+            except pickle.UnpicklingError as error:
+                files = " or ".join(str(f) for f in (weights, options.get("det_weights")) if f)
+                raise BadInput(
+                    f"{files}: holds more than tensors and mmengine's records, which torch refuses to load ({error})"
+                ) from error
+            _check_loaded(self._inferencer.model, weights)
+            self._detects = self._inferencer.detector is not None if hasattr(self._inferencer, "detector") else False
+            if self._detects:
+                _check_loaded(self._inferencer.detector.model, Path(options["det_weights"]))
+        self.layout = _layout(pose2d, self._inferencer.model.dataset_meta)
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        bgr = np.ascontiguousarray(frame[..., ::-1])
+        try:
+            with _quiet():
+                answer = next(iter(self._inferencer(bgr, return_datasamples=True)))
+        except ImportError as error:  # an operator of the detector
+            raise BadInput(f"{error}; choose another --detector, such as RTMDet or YOLOX") from error
+        people = answer["predictions"][0].pred_instances
+        points = np.concatenate([people.keypoints[..., :2], people.keypoint_scores[..., None]], axis=-1)
+        if self._detects:
+            # where the detector finds nobody, mmpose takes the whole image with a score of 1: a person who is not there
+            whole = (people.bboxes == (0, 0, frame.shape[1], frame.shape[0])).all(-1) & (people.bbox_scores == 1)
+            points = points[~whole]
+        return points.astype(np.float64)
+
+
+@contextlib.contextmanager
+def allow_mmengine_checkpoints() -> Iterator[None]:
+    """Inside, ``torch.load`` with ``weights_only``, torch's guard against checkpoints that run code, takes what
+    mmengine and mmpose write besides tensors: numpy arrays and numbers, and the history of the logged losses."""
+    history = importlib.import_module("mmengine.logging").HistoryBuffer
+
+    def statistic(owner: object, name: str) -> object:  # a history names its methods; it gets these, not any getattr
+        if owner is not history or name not in ("min", "max", "current", "mean"):
+            raise pickle.UnpicklingError(f"getattr({owner}, {name!r})")
+        return getattr(history, name)
+
+    array: Any = np.zeros(1).__reduce__()[0]
+    scalar: Any = np.float64(0).__reduce__()[0]
+    named = [
+        (function, f"numpy.{core}.multiarray.{name}")
+        for core in ("core", "_core")  # of numpy 1 and 2
+        for function, name in ((array, "_reconstruct"), (scalar, "scalar"))
+    ]
+    dtypes = [t for t in vars(np.dtypes).values() if isinstance(t, type)]
+    with torch.serialization.safe_globals(
+        [history, (statistic, "builtins.getattr"), np.ndarray, np.dtype, *dtypes, *named]
+    ):
+        yield
+
+
+def batched_nms(
+    boxes: torch.Tensor, scores: torch.Tensor, idxs: torch.Tensor, nms_cfg: Any, class_agnostic: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What mmcv's compiled operator of this name does, by torchvision's: non-maximum suppression in each class.
+
+    Args:
+        boxes: (n, 4), left, top, right, bottom.
+        scores: (n,).
+        idxs: (n,), the classes.
+        nms_cfg: type ("nms", no other), iou_threshold, and optionally max_num and class_agnostic; or None.
+
+    Returns:
+        Boxes with scores (k, 5), best first, and their indices (k,).
+    """
+    if nms_cfg is None:
+        keep = scores.argsort(descending=True)
+    else:
+        if nms_cfg.get("type", "nms") != "nms":
+            raise ImportError(f"{nms_cfg['type']} needs the compiled mmcv; mmcv-lite is installed")
+        one_class = nms_cfg.get("class_agnostic", class_agnostic)
+        classes = torch.zeros_like(idxs) if one_class else idxs
+        keep = torchvision.ops.batched_nms(boxes, scores, classes, nms_cfg["iou_threshold"])
+        most = nms_cfg.get("max_num", -1)
+        keep = keep[:most] if most > 0 else keep
+    return torch.cat([boxes[keep], scores[keep, None]], dim=-1), keep
+
+
+def _import_mmpose() -> tuple[Any, dict[str, dict[str, Any]]]:
+    """The inferencer's class and mmpose's default detectors by what they detect."""
+    try:
+        with _quiet(), _mmdet_on_mmcv_lite():
+            for name in ("mmpose", "mmdet.models", "mmdet.apis"):
+                importlib.import_module(name)
+            apis = importlib.import_module("mmpose.apis")
+            detectors = importlib.import_module("mmpose.apis.inferencers.utils").default_det_models
+    except (ImportError, AssertionError, ValueError) as error:  # what mmpose and its parts raise for wrong versions
+        raise BadInput(
+            f"finding people in a video needs mmpose, which cannot be imported ({error}); install it with: "
+            "pip install 'moga-st[mmpose]'. Without it, give the 2D keypoints that another program found, a file of "
+            "COCO, OpenPose, AlphaPose or mmpose, and the video with --video"
+        ) from error
+    return apis.Pose2DInferencer, detectors
+
+
+@contextlib.contextmanager
+def _mmdet_on_mmcv_lite() -> Iterator[None]:
+    """Inside, mmdet can be imported with mmcv-lite too, with the non-maximum suppression of torchvision."""
+    if importlib.util.find_spec("mmcv") is None or importlib.util.find_spec("mmcv._ext") is not None:
+        yield
+        return
+    with mmcv_ops():
+        stand_in: Any = sys.modules["mmcv.ops"]
+        stand_in.batched_nms = batched_nms
+        modules = [f"mmcv.ops.{name}" for name in _OPS]
+        for name in modules:
+            sys.modules[name] = stand_in
+        # mmcv itself looks for this operator when it is imported, which may have been before
+        bricks: Any = importlib.import_module("mmcv.cnn.bricks.transformer")
+        lacks = not hasattr(bricks, "MultiScaleDeformableAttention")
+        if lacks:
+            bricks.MultiScaleDeformableAttention = stand_in.MultiScaleDeformableAttention
+        try:
+            yield
+        finally:
+            for name in modules:
+                del sys.modules[name]
+            if lacks:
+                del bricks.MultiScaleDeformableAttention
+
+
+def _find_config(scope: str, name: str, flag: str) -> tuple[Any, str | None]:
+    """A config by file, name or alias, and the address of the weights published for it."""
+    config_class = importlib.import_module("mmengine.config").Config
+    if Path(name).is_file():
+        return config_class.fromfile(name), None
+    base: Any = importlib.import_module("mmengine.infer").BaseInferencer
+    folder = base._get_repo_or_mim_dir(scope)
+    known: dict[str, dict[str, Any]] = {}
+    for model in base._get_models_from_metafile(folder):
+        alias = model.get("Alias", [])
+        for key in (model["Name"], *([alias] if isinstance(alias, str) else alias)):
+            known.setdefault(key.lower(), model)
+    model = known.get(name.lower())
+    if model is None:
+        raise BadInput(f"{flag} {name}: no such file, and {scope} has no config of this name{nearest(name, known)}")
+    weights = model.get("Weights")
+    return config_class.fromfile(Path(folder) / model["Config"]), weights[0] if isinstance(weights, list) else weights
+
+
+def _find_weights(given: Path | None, url: str | None, config: str, flag: str) -> Path:
+    """The file given, or the published one, downloaded unless it is there."""
+    if given is not None:
+        if not given.is_file():
+            raise BadInput(f"{given}: no such file; {flag} takes the checkpoint (.pth) of {config}")
+        return given
+    if url is None:
+        raise BadInput(f"{config}: no published weights are known for it; name its checkpoint (.pth) with {flag}")
+    # mmengine downloads to the same place, but then loads without torch's guard
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urllib.parse.urlparse(url).path).name
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(url, str(path))
+        except OSError as error:
+            raise BadInput(
+                f"{url}: cannot be downloaded ({error}); put that file at {path}, or name it with {flag}"
+            ) from error
+    return path
+
+
+def _check_loaded(net: torch.nn.Module, path: Path) -> None:
+    """mmengine only prints which weights are missing, and leaves them random."""
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    loaded = {k.removeprefix("module.") for k in checkpoint.get("state_dict", checkpoint)}
+    missing = [k for k in net.state_dict() if k not in loaded and not k.endswith("num_batches_tracked")]
+    if missing:
+        raise BadInput(
+            f"{path}: the weights of another network: {len(missing)} of the config's are missing, first {missing[0]}"
+        )
+
+
+def _layout(config: str, meta: dict[str, Any]) -> str:
+    """By the names of the keypoints: other 17 joints may be an animal's."""
+    names = [name for _, name in sorted(meta["keypoint_id2name"].items())]
+    if names[:1] == ["root"] and len(names) == 17 and names[7:9] == ["spine", "thorax"]:
+        return "h36m"
+    if names[:1] == ["nose"] and names[16:17] == ["right_ankle"]:
+        if len(names) in (17, 133):
+            return "coco"
+        if len(names) == 26:
+            return "halpe"
+    raise BadInput(
+        f"{config}: finds {len(names)} keypoints ({', '.join(names[:4])}, ...), which cannot be lifted; choose a "
+        "config for COCO, COCO-WholeBody, Halpe-26 or Human3.6M"
+    )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """What mmengine prints goes to stderr, since stdout may be read by a program, and only if it is an error."""
+    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(before)
