@@ -243,5 +243,7 @@ def _backbone_of(checkpoint: str) -> dict[str, Tensor]:
         for key in tensors:
             if key.endswith(first):
                 prefix = key.removesuffix(first)
-                return rename({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}, "moganet")
+                return rename(
+                    {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}, "moganet"
+                )
     raise BadInput(f"{checkpoint}: holds no MogaNet, neither in this package's keys nor in the published ones")
