@@ -317,7 +317,7 @@ def allow_mmengine_checkpoints() -> None:
         for core in ("core", "_core")  # numpy 1 and 2
         for function, name in ((array, "_reconstruct"), (scalar, "scalar"))
     ]
-    dtypes = [type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "?")]
+    dtypes = {type(np.dtype(code)) for code in "?" + np.typecodes["AllInteger"] + np.typecodes["Float"]}
     torch.serialization.add_safe_globals(
         [history, (statistic, "builtins.getattr"), np.ndarray, np.dtype, *dtypes, *numpy_names]
     )
