@@ -70,18 +70,20 @@ class MogaPreparedDataset(Human36mDataset):
 
     def _load_ann_file(self, ann_file: str) -> None:
         path = Path(ann_file)
-        wanted = set(self.subjects or (clip.subject for clip in read_contents(path).clips))
+        clips = read_contents(path).clips
+        number = {clip.name: i for i, clip in enumerate(clips)}
+        wanted = set(self.subjects or (clip.subject for clip in clips))
         if not wanted - set(self.without_subjects):
             raise BadInput(f"{path}: no subject is left of {', '.join(sorted(wanted))}")
         # read_clips names the subjects that the file does not have, also those to be left out
         names, poses, points, self.camera_param = [], [], [], {}
-        for number, clip in enumerate(read_clips(path, wanted | set(self.without_subjects))):
+        for clip in read_clips(path, wanted | set(self.without_subjects)):
             if clip.subject in self.without_subjects:
                 continue
             if self.window > 1 and not clip.evenly_spaced:
                 raise BadInput(f"clip {clip.name}: its frames are not evenly spaced, so seq_len must be 1")
             for view, about in clip.views.items():
-                take = f"{_plain(clip.subject)}_{_plain(clip.action)}_{number}.{_plain(view)}"
+                take = f"{_plain(clip.subject)}_{_plain(clip.action)}_{number[clip.name]}.{_plain(view)}"
                 names += [f"{take}_{frame:06d}.jpg" for frame in range(len(clip))]
                 poses.append(_with_ones(clip.camera_m(view), 4))
                 points.append(_with_ones(clip.keypoints(view, self.keypoints), 3))

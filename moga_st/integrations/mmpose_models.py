@@ -236,14 +236,19 @@ def _read_weights(checkpoint: str) -> tuple[dict[str, Tensor], ModelConfig]:
 
 def _backbone_of(checkpoint: str) -> dict[str, Tensor]:
     """The tensors of the MogaNet in a checkpoint of torch.save, whatever it is part of, under our names."""
-    with torch.serialization.safe_globals([argparse.Namespace]):  # timm keeps its command line beside the weights
-        content = CheckpointLoader.load_checkpoint(checkpoint, map_location="cpu")
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):  # timm keeps its command line beside the weights
+            content = CheckpointLoader.load_checkpoint(checkpoint, map_location="cpu", logger="silent")
+    except OSError as error:  # no such file, or no net
+        raise BadInput(
+            f"{checkpoint}: cannot be had ({error}); fetch it by hand and name the file in the backbone's config: "
+            "init_cfg=dict(type='Pretrained', checkpoint='PATH')"
+        ) from error
     tensors = content.get("state_dict", content)
-    for first in ("stages.0.embed.0.weight", "patch_embed1.projection.0.weight"):
+    for first, published in (("stages.0.embed.0.weight", False), ("patch_embed1.projection.0.weight", True)):
         for key in tensors:
             if key.endswith(first):
                 prefix = key.removesuffix(first)
-                return rename(
-                    {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}, "moganet"
-                )
+                own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+                return rename(own, "moganet") if published else own
     raise BadInput(f"{checkpoint}: holds no MogaNet, neither in this package's keys nor in the published ones")
