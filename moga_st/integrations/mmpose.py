@@ -318,9 +318,8 @@ def allow_mmengine_checkpoints() -> None:
         for function, name in ((array, "_reconstruct"), (scalar, "scalar"))
     ]
     dtypes = {type(np.dtype(code)) for code in "?" + np.typecodes["AllInteger"] + np.typecodes["Float"]}
-    torch.serialization.add_safe_globals(
-        [history, (statistic, "builtins.getattr"), np.ndarray, np.dtype, *dtypes, *numpy_names]
-    )
+    plain = [bytes, np.ndarray, np.dtype, *dtypes, *numpy_names]  # bytes() is what an empty array holds
+    torch.serialization.add_safe_globals([history, (statistic, "builtins.getattr"), *plain])
 
 
 def register() -> None:

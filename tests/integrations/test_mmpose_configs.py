@@ -15,6 +15,7 @@ from moga_st.config import BadInput
 from moga_st.data import human36m
 from moga_st.data.camera import virtual_cameras
 from moga_st.data.generated_poses import FPS, generate_clip
+from moga_st.data.mocap import TEST_SUBJECTS, VAL_SUBJECTS
 from moga_st.data.poses import CMUConfig, GeneratedConfig
 from moga_st.data.prepared import Clip, View, read_clips, write_poses
 from moga_st.data.skeleton import COCO17
@@ -31,6 +32,15 @@ FOLDER = recipes.FOLDER / "mmpose"
 COCO = sorted(p.stem for p in FOLDER.glob("td-hm*.py"))
 STEPS = 2  # an epoch
 LIFTING = sorted(p.stem for p in FOLDER.glob("*lifter*.py"))
+
+
+def test_the_cmu_config_has_the_people_of_the_recipe():
+    from mmengine.config import Config
+
+    config = Config.fromfile(FOLDER / "video-pose-lift_moga-lifter-xs-27frm_8xb128-160e_cmu.py")
+    assert config.train_dataloader.dataset.without_subjects == [*TEST_SUBJECTS, *VAL_SUBJECTS]
+    assert config.val_dataloader.dataset.subjects == list(VAL_SUBJECTS)
+    assert config.test_dataloader.dataset.subjects == list(TEST_SUBJECTS)
 
 
 def test_the_configs_are_there_and_no_recipes():
@@ -86,9 +96,9 @@ def cmu(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("cmu")
 
     def clips():
-        for number, (subject, action, frames) in enumerate(
-            [("S02", "walk", 40), ("S08", "jump", 31), ("S05", "walk", 30), ("S07", "some_long. action", 12)]
-        ):
+        takes = [("S02", "walk", 40), ("S08", "jump", 31), ("S05", "walk", 30), ("S07", "some_long. action", 12)]
+        takes += [(subject, "turn", 5) for subject in (*VAL_SUBJECTS[1:], *TEST_SUBJECTS[2:])]
+        for number, (subject, action, frames) in enumerate(takes):
             world_m = generate_clip(number, "walk", 0, frames)
             cameras = virtual_cameras(subject, torch.from_numpy(world_m))
             noise = np.random.default_rng(number).normal(0, 3, (frames, 17, 3)).astype(np.float32)
@@ -256,7 +266,7 @@ def test_windows_and_targets_are_those_of_our_own_task(cmu, keypoints: str):
     test = task.splits["test"]
     data = dataset(
         cmu,
-        subjects=["S05", "S07", "S14", "S16", "S35"][:2],
+        subjects=TEST_SUBJECTS,
         keypoints=keypoints,
         seq_len=9,
         causal=False,
@@ -264,7 +274,7 @@ def test_windows_and_targets_are_those_of_our_own_task(cmu, keypoints: str):
         pipeline=PIPELINE,
         test_mode=True,
     )
-    assert len(data) == len(test.first) == 2 * (30 + 12)
+    assert len(data) == len(test.first) == 2 * (30 + 12 + 3 * 5)
     centre = torch.arange(len(test.first))
     inputs, targets = task._windows(test, centre)
     for i in range(len(data)):  # both in the order of clips, then views, then frames
@@ -272,7 +282,7 @@ def test_windows_and_targets_are_those_of_our_own_task(cmu, keypoints: str):
         np.testing.assert_allclose(sample["inputs"], inputs[i], atol=1e-6)
         label = sample["data_samples"].gt_instance_labels.lifting_target_label
         np.testing.assert_allclose(label, targets[i, 4:5], atol=1e-6)
-    names = [data[i]["data_samples"].target_img_path[0] for i in (0, len(data) - 1)]
+    names = [data[i]["data_samples"].target_img_path[0] for i in (0, 2 * (30 + 12) - 1)]
     assert names == ["S05_walk_2.virtual0_000000.jpg", "S07_some-long-action_3.virtual1_000011.jpg"]
 
 
@@ -299,8 +309,8 @@ def test_subjects_are_chosen_and_left_out(cmu):
     def subjects(**config: Any) -> set[str]:
         return {name.split("_")[0] for name in dataset(cmu, lazy_init=True, **config).ann_data["imgname"].tolist()}
 
-    assert subjects() == {"S02", "S05", "S07", "S08"}
-    assert subjects(without_subjects=["S05", "S07"]) == {"S02", "S08"}
+    assert subjects() == {"S02", *VAL_SUBJECTS, *TEST_SUBJECTS}
+    assert subjects(without_subjects=TEST_SUBJECTS) == {"S02", *VAL_SUBJECTS}
     assert subjects(subjects=["S02", "S05"], without_subjects=["S05"]) == {"S02"}
     with pytest.raises(BadInput, match="no subject 'S99'"):
         dataset(cmu, subjects=["S99"])

@@ -314,10 +314,12 @@ def test_mmengines_log_loads_and_code_still_does_not(tmp_path):
 
     log = HistoryBuffer([1.5, 2.5], [1, 1])
     numbers = {"best": np.float64(0.5), "seed": np.int64(3), "state": np.arange(4, dtype=np.uint32)}
-    torch.save({"message_hub": {"loss": log}, **numbers}, tmp_path / "ok.pth")
+    hub = {"loss": log, "none yet": HistoryBuffer()}
+    torch.save({"message_hub": hub, **numbers}, tmp_path / "ok.pth")
     back = torch.load(tmp_path / "ok.pth")  # weights_only, torch's default
     assert back["message_hub"]["loss"].mean() == 2.0
     assert back["message_hub"]["loss"].current() == 2.5
+    assert len(back["message_hub"]["none yet"].data[0]) == 0
     assert (back["best"], back["seed"]) == (0.5, 3)
     np.testing.assert_array_equal(back["state"], np.arange(4, dtype=np.uint32))
     for evil in (Reaching(HistoryBuffer, "__init__"), Reaching(log, "mean"), Opening(str(tmp_path / "ran"))):
