@@ -1,4 +1,5 @@
 """Our networks in mmpose's registry: what its configs build, what their arguments do, what they load."""
+# pyright: reportMissingImports=false
 
 import argparse
 import json
@@ -26,7 +27,7 @@ from tests.test_convert import pose_model  # noqa: F401 (a fixture)
 # mmengine and mmpose warn of what they themselves use
 pytestmark = [needs_mmpose, pytest.mark.filterwarnings("ignore")]
 CONFIG = recipes.FOLDER / "mmpose" / "td-hm_moganet-xt_8xb32-210e_coco-256x192.py"
-TINY = {"widths": (8, 16, 24, 32), "depths": (1, 1, 2, 1), "ffn_ratios": (8, 8, 4, 4)}
+TINY: dict[str, Any] = {"widths": (8, 16, 24, 32), "depths": (1, 1, 2, 1), "ffn_ratios": (8, 8, 4, 4)}
 NAMES = {"xt": "xtiny", "t": "tiny", "s": "small", "b": "base", "l": "large", "xl": "xlarge"}
 
 
@@ -98,7 +99,7 @@ def test_frozen_stages_stay_as_they_are(frozen: int):
     features = net(random(8, 3, 64, 64))
     trained = [p for p in net.parameters() if p.requires_grad]
     if trained:
-        sum(f.square().mean() for f in features).backward()
+        torch.stack([f.square().mean() for f in features]).sum().backward()
         torch.optim.SGD(trained, lr=10.0).step()
     changed = {k for k, v in net.state_dict().items() if not torch.equal(v, before[k])}
     still = () if frozen < 0 else ("stages.0.embed.", *(f"stages.{i}." for i in range(frozen)))
