@@ -22,6 +22,7 @@ from moga_st.data.prepared import Clip, View, read_clips, write_poses
 from moga_st.data.skeleton import COCO17
 from moga_st.integrations.mmpose import MMPoseDSTFormerConfig, MMPoseSimpleBaselineConfig, MMPoseTCNConfig
 from moga_st.metrics import pose as metrics
+from moga_st.models.lifter import LifterConfig
 from moga_st.tasks.pose import PoseConfig
 from moga_st.tasks.task import Setting
 from tests.data.test_human36m import write_mmpose
@@ -384,6 +385,31 @@ def test_our_metrics_are_mmposes(mirrored: bool):
     for ours, alignment in ((metrics.mpjpe, "none"), (metrics.p_mpjpe, "procrustes"), (metrics.n_mpjpe, "scale")):
         expected = keypoint_mpjpe(pred, target, mask, alignment)
         assert ours(x, y).mean().item() == pytest.approx(expected, abs=1e-6), alignment
+
+
+def test_mmposes_runner_and_our_task_give_one_lifter_the_same_scores(cmu, tmp_path):
+    """The same weights, people and windows: MPJPE and P-MPJPE of mmpose's Runner and of ``evaluate``."""
+    torch.manual_seed(0)
+    model = LifterConfig(frames=9, centre_only=True)
+    core = model.build().eval()
+    config = small("video-pose-lift_moga-lifter-xs-27frm_8xb128-160e_cmu", cmu, tmp_path)
+    config.model.backbone.frames = config.test_dataloader.dataset.seq_len = 9
+    config.test_dataloader.batch_size = 64
+    del config.test_dataloader.dataset["indices"]
+    runner = run(config)
+    net = runner.model
+    net.backbone.lifter.load_state_dict({k: v for k, v in core.state_dict().items() if not k.startswith("head.")})
+    with torch.no_grad():  # our head, a joint at a time, as one matrix of mmpose's
+        weight = torch.block_diag(*[core.head.weight[:, :, 0, 0]] * 17)
+        net.head.conv.weight.copy_(weight[..., None])
+        net.head.conv.bias.copy_(core.head.bias.repeat(17))
+    theirs = runner.test()
+    setting = Setting(torch.device("cpu"), cmu)
+    ours = PoseConfig(data=CMUConfig(), frames=9, flip_test=False).build(setting).evaluate(core, "test")
+    assert ours["mpjpe"] > 100
+    assert 1000 * theirs["MPJPE"] == pytest.approx(ours["mpjpe"], rel=1e-5)
+    assert 1000 * theirs["P-MPJPE"] == pytest.approx(ours["p_mpjpe"], rel=1e-5)
+    assert 1000 * theirs["MPJPE_walk"] == pytest.approx(ours["mpjpe/action/walk"], rel=1e-5)
 
 
 # --- mmpose's networks in our task
