@@ -399,6 +399,7 @@ def test_mmposes_runner_and_our_task_give_one_lifter_the_same_scores(cmu, tmp_pa
     runner = run(config)
     net = runner.model
     net.backbone.lifter.load_state_dict({k: v for k, v in core.state_dict().items() if not k.startswith("head.")})
+    assert core.head.bias is not None
     with torch.no_grad():  # our head, a joint at a time, as one matrix of mmpose's
         weight = torch.block_diag(*[core.head.weight[:, :, 0, 0]] * 17)
         net.head.conv.weight.copy_(weight[..., None])
