@@ -540,9 +540,10 @@ class Convert:
     source: Positional[Path]
     """The published .pth or .ckpt: a bare state dict, or one under "state_dict", prefixes or not."""
     target: Positional[Path]
-    """The .safetensors file to write."""
-    from_: Annotated[Literal["openstl", "moganet"], tyro.conf.arg(name="from")]
-    """openstl: SimVP with the MogaNet translator. moganet: the classifier, MogaNet's or OpenMixup's keys."""
+    """The .safetensors file to write; for mmpose the .pth that mmpose 1.x loads."""
+    from_: Annotated[Literal["openstl", "moganet", "mmpose"], tyro.conf.arg(name="from")]
+    """openstl: SimVP with the MogaNet translator. moganet: the classifier, MogaNet's or OpenMixup's keys. mmpose: a
+    top-down pose model of the MogaNet repository (mmpose 0.x), for today's mmpose with our backbone."""
     recipe: str = "mmnist_simvp_moga"
     """The recipe whose task `eval` scores converted SimVP weights on."""
 
@@ -553,8 +554,12 @@ def convert(argv: list[str]) -> None:
     from moga_st import checkpoint, recipes
     from moga_st.convert import convert as run
 
-    if args.target.suffix != ".safetensors":
-        raise BadInput(f"{args.target}: name the output something.safetensors")
+    suffix = ".pth" if args.from_ == "mmpose" else ".safetensors"
+    if args.target.suffix != suffix:
+        raise BadInput(f"{args.target}: name the output something{suffix}")
+    if args.from_ == "mmpose":
+        _convert_pose(args)
+        return
     net, config = run(args.source, args.from_)
     about: dict[str, Any] = {"converted_from": args.source.name}
     if args.from_ == "openstl":
@@ -562,6 +567,19 @@ def convert(argv: list[str]) -> None:
     checkpoint.export_weights(args.target, net, config, about)
     size = sum(p.numel() for p in net.parameters()) / 1e6
     print(f"{args.target}: {type(net).__name__}, {size:.3f} M parameters, all {len(net.state_dict())} keys converted")
+
+
+def _convert_pose(args: Convert) -> None:
+    from moga_st import checkpoint
+    from moga_st.convert import convert_pose
+    from moga_st.models.moganet import SIZES
+
+    tensors, config = convert_pose(args.source)
+    checkpoint.save(args.target, {"state_dict": tensors, "meta": {"converted_from": args.source.name}})
+    sizes = {dataclasses.replace(size, classes=0): repr(name) for name, size in SIZES.items()}
+    dims = {name: getattr(config, name) for name in ("widths", "depths", "ffn_ratios")}
+    print(f"{args.target}: all {len(tensors)} keys converted; in mmpose's config")
+    print(f"backbone=dict(type='MogaNet', arch={sizes.get(config, dims)}), head=dict(in_channels={config.widths[-1]})")
 
 
 def _recipe_names() -> list[str]:

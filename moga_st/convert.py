@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -79,6 +80,35 @@ def convert(path: Path, dialect: Literal["openstl", "moganet"]) -> tuple[nn.Modu
     return net, config
 
 
+def convert_pose(path: Path) -> tuple[dict[str, Tensor], MogaNetConfig]:
+    """Read a published top-down pose checkpoint, which mmpose 0.x wrote, for today's mmpose.
+
+    Args:
+        path: a file of torch.save with `backbone.*` in the MogaNet repository's keys and `keypoint_head.*` (or
+            already `head.*`) of Simple Baselines' heatmap head.
+
+    Returns:
+        The state dict of mmpose 1.x's TopdownPoseEstimator with our MogaNet as its backbone and a HeatmapHead, and the
+        backbone's config.  Whether its SiLU is double no file says; the published pose configs leave it single.
+
+    Raises:
+        BadInput: not such a checkpoint, or a key that is not accounted for.
+    """
+    tensors = _strip(_read(path), "backbone.patch_embed1.projection.0.weight", path)
+    parts: dict[str, dict[str, Tensor]] = {"backbone": {}, "head": {}}
+    for key, tensor in tensors.items():
+        part, _, rest = key.partition(".")
+        part = part.removeprefix("keypoint_")
+        if part not in parts:
+            raise BadInput(f"{path}: {key} is part of no backbone and no keypoint_head")
+        parts[part][rest] = tensor
+    backbone, head = rename(parts["backbone"], "moganet"), parts["head"]
+    config = _moganet_config(backbone, path, double_silu=False)
+    load_exactly(config.build(), backbone, path)
+    load_exactly(_heatmap_head(config.widths[-1], head, path), head, path)
+    return {f"backbone.{k}": v for k, v in backbone.items()} | {f"head.{k}": v for k, v in head.items()}, config
+
+
 def rename(tensors: dict[str, Tensor], dialect: Literal["openstl", "moganet"]) -> dict[str, Tensor]:
     """Published keys (without a wrapper's prefix) into ours; a key that no rule knows stays as it is."""
     out = {}
@@ -94,7 +124,8 @@ def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise BadInput(f"{path}: no such checkpoint")
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):  # timm keeps its command line beside the weights
+            content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and torch each raise their own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadInput(
@@ -161,6 +192,24 @@ def _moganet_config(tensors: dict[str, Tensor], path: Path, double_silu: bool) -
         classes=0 if head is None else len(head),
         double_silu=double_silu,
     )
+
+
+def _heatmap_head(c_in: int, tensors: dict[str, Tensor], path: Path) -> nn.Module:
+    """Simple Baselines' head (arXiv 1804.06208) as large as its tensors: what keys and shapes it has to have."""
+    deconvs, head = nn.Sequential(), nn.Module()
+    for i in range(0, _count(tensors, r"deconv_layers\.(\d+)\."), 3):
+        weight = tensors.get(f"deconv_layers.{i}.weight")
+        if weight is None or weight.ndim != 4:
+            raise BadInput(f"{path}: its keypoint_head is no heatmap head: it lacks deconv_layers.{i}.weight")
+        c_out = weight.shape[1]
+        deconv = nn.ConvTranspose2d(c_in, c_out, (weight.shape[2], weight.shape[3]), 2, bias=False)
+        deconvs.extend([deconv, nn.BatchNorm2d(c_out), nn.ReLU()])
+        c_in = c_out
+    bias = tensors.get("final_layer.bias")
+    if bias is None:
+        raise BadInput(f"{path}: its keypoint_head is no heatmap head: it lacks final_layer.bias")
+    head.deconv_layers, head.final_layer = deconvs, nn.Conv2d(c_in, len(bias), 1)
+    return head
 
 
 def _count(tensors: dict[str, Tensor], pattern: str) -> int:

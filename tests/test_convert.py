@@ -1,3 +1,6 @@
+import argparse
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +9,8 @@ from moga_st import load_model
 from moga_st.checkpoint import export_weights
 from moga_st.cli import main
 from moga_st.config import BadInput
-from moga_st.convert import convert
+from moga_st.convert import convert, convert_pose
+from tests.conftest import GOLDEN
 
 
 @pytest.fixture
@@ -74,3 +78,89 @@ def test_weights_of_another_model_are_refused(tmp_path, published):
     export_weights(tmp_path / "w.safetensors", net, config, {})
     with pytest.raises(BadInput, match=r"missing decoder\.readout\.bias; unexpected extra"):
         load_model(tmp_path / "w.safetensors")
+
+
+# mmpose 0.x: the published pose models
+
+
+@pytest.fixture
+def pose_model(golden):
+    """A published backbone and Simple Baselines' head, random, under the keys of mmpose 0.x."""
+    data = golden("moganet_tiny_force_fp32_False")
+    backbone = {k[3:]: torch.from_numpy(v) for k, v in data.items() if k.startswith("sd/")}
+    tensors = {f"backbone.{k}": v for k, v in backbone.items() if not k.startswith("head.")}
+    g = torch.Generator().manual_seed(0)
+    for i, c_in in ((0, 32), (3, 16), (6, 16)):
+        tensors[f"keypoint_head.deconv_layers.{i}.weight"] = torch.randn(c_in, 16, 4, 4, generator=g) * 0.1
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            tensors[f"keypoint_head.deconv_layers.{i + 1}.{name}"] = torch.rand(16, generator=g) + 0.5
+        tensors[f"keypoint_head.deconv_layers.{i + 1}.num_batches_tracked"] = torch.tensor(7)
+    tensors["keypoint_head.final_layer.weight"] = torch.randn(17, 16, 1, 1, generator=g)
+    tensors["keypoint_head.final_layer.bias"] = torch.randn(17, generator=g)
+    return tensors
+
+
+@pytest.mark.parametrize("old_head", [True, False])
+def test_a_pose_model_converts_with_every_tensor(pose_model, tmp_path, capsys, old_head):
+    given = {k if old_head else k.replace("keypoint_head.", "head."): v for k, v in pose_model.items()}
+    torch.save({"meta": {"epoch": 210}, "state_dict": given}, tmp_path / "in.pth")
+    with pytest.raises(SystemExit) as leave:
+        main(["convert", "--from", "mmpose", str(tmp_path / "in.pth"), str(tmp_path / "out.pth")])
+    assert leave.value.code == 0
+    out = capsys.readouterr().out
+    assert f"all {len(pose_model)} keys converted" in out
+    assert "arch={'widths': (8, 16, 24, 32), 'depths': (1, 1, 2, 1), 'ffn_ratios': (8.0, 8.0, 4.0, 4.0)}" in out
+    written = torch.load(tmp_path / "out.pth", weights_only=True)["state_dict"]
+    assert len(written) == len(pose_model)
+    for key, tensor in pose_model.items():
+        if key.startswith("keypoint_head."):
+            assert torch.equal(written[key.replace("keypoint_head.", "head.")], tensor)
+    torch.save({k.removeprefix("backbone."): v for k, v in pose_model.items() if "head" not in k}, tmp_path / "b.pth")
+    alone, _ = convert(tmp_path / "b.pth", "moganet")  # checked against the published outputs in tests/models
+    for key, tensor in alone.state_dict().items():
+        assert torch.equal(written[f"backbone.{key}"], tensor)
+
+
+def test_the_names_of_sizes_are_found(tmp_path, capsys):
+    shapes = json.loads((GOLDEN / "moganet_keys.json").read_text())["xtiny"]
+    tensors = {f"backbone.{k}": torch.zeros(s) for k, s in shapes.items() if not k.startswith("head.")}
+    tensors |= {"head.final_layer.weight": torch.zeros(17, 192, 1, 1), "head.final_layer.bias": torch.zeros(17)}
+    torch.save(tensors, tmp_path / "in.pth")
+    with pytest.raises(SystemExit):
+        main(["convert", "--from", "mmpose", str(tmp_path / "in.pth"), str(tmp_path / "out.pth")])
+    assert "backbone=dict(type='MogaNet', arch='xt'), head=dict(in_channels=192)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda s: {**s, "backbone.extra": torch.ones(1)}, "unexpected extra"),
+        (lambda s: {**s, "neck.weight": torch.ones(1)}, r"neck\.weight is part of no backbone"),
+        (lambda s: {**s, "keypoint_head.conv.weight": torch.ones(1)}, r"unexpected conv\.weight"),
+        (lambda s: _without(s, "backbone.norm4.bias"), r"missing stages\.3\.norm\.bias"),
+        (lambda s: _without(s, "keypoint_head.deconv_layers.4.running_var"), r"missing deconv_layers\.4\.running_var"),
+        (lambda s: _without(s, "keypoint_head.deconv_layers.3.weight"), r"lacks deconv_layers\.3\.weight"),
+        (lambda s: _without(s, "keypoint_head.final_layer.bias"), r"lacks final_layer\.bias"),
+        (lambda s: {**s, "keypoint_head.final_layer.weight": torch.ones(17, 8, 1, 1)}, r"expected \(17, 16, 1, 1\)"),
+        (lambda s: {k.removeprefix("backbone."): v for k, v in s.items()}, "not in this dialect"),
+    ],
+)
+def test_a_pose_model_with_other_keys_is_refused(pose_model, tmp_path, spoil, message):
+    torch.save(spoil(pose_model), tmp_path / "in.pth")
+    with pytest.raises(BadInput, match=message):
+        convert_pose(tmp_path / "in.pth")
+
+
+def _without(tensors: dict, key: str) -> dict:
+    return {k: v for k, v in tensors.items() if k != key}
+
+
+def test_timms_command_line_beside_the_weights_is_no_hindrance(tmp_path, golden):
+    """The MogaNet repository's classifiers are timm's checkpoints, with an argparse.Namespace inside."""
+    data = golden("moganet_tiny_force_fp32_False")
+    state = {k[3:]: torch.from_numpy(v) for k, v in data.items() if k.startswith("sd/")}
+    torch.save({"state_dict": state, "args": argparse.Namespace(lr=1e-3), "epoch": 300}, tmp_path / "in.pth.tar")
+    net, _ = convert(tmp_path / "in.pth.tar", "moganet")
+    with torch.no_grad():
+        y = net.eval()(torch.from_numpy(data["x"]))
+    np.testing.assert_allclose(y.numpy(), data["y"], atol=1e-5)

@@ -1,16 +1,23 @@
-"""mmpose's own backbones as 3D lifters: VideoPose3D's temporal convolution network (arXiv 1811.11742) and
-MotionBERT's DSTFormer (arXiv 2210.06551).  The layers and heads are mmpose's; this module gives them the shapes of
-the pose task.  mmpose is imported by ``build()`` and nowhere else: it is the extra ``moga-st[mmpose]``.
+"""mmpose and this package, each in the other.  mmpose is the extra ``moga-st[mmpose]``; all works without it but this.
+
+For mmpose's users: importing this module puts our backbones and our data set in mmpose's registries (see
+``mmpose_models.py``, ``mmpose_data.py``) and lets mmengine load its own checkpoints with today's torch.  A config of
+mmpose's asks for it with ``custom_imports = dict(imports=['moga_st.integrations.mmpose'])``, as those under
+``experiments/mmpose/`` do.
+
+For ours: mmpose's lifters as baselines of the pose task, with mmpose's own layers and heads: VideoPose3D's temporal
+convolution network (arXiv 1811.11742), SimpleBaseline3D (arXiv 1705.03098), MotionBERT's DSTFormer (arXiv 2210.06551).
 
 Shape legend: ``b`` batch, ``t`` frames, ``j`` = 17 joints (Human3.6M order), ``c`` = 2 (x, y in normalised screen
 coordinates) or 3 (with confidence).
 
-    keypoints (b, t, j, c) -> TCN       -> (b, 1, j, 3), the pose of the centre frame
-    keypoints (b, t, j, c) -> DSTFormer -> (b, t, j, 3), the poses of all frames
+    keypoints (b, t, j, c) -> TCN or SimpleBaseline3D -> (b, 1, j, 3), the pose of the centre frame
+    keypoints (b, t, j, c) -> DSTFormer               -> (b, t, j, 3), the poses of all frames
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import math
@@ -18,9 +25,11 @@ import sys
 import types
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import torch
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -70,6 +79,45 @@ class MMPoseTCNConfig(ModelConfig):
 
 
 @dataclass(frozen=True)
+class MMPoseSimpleBaselineConfig(ModelConfig):
+    """SimpleBaseline3D as mmpose builds it, the TCN with kernels of size 1; the defaults are its published network
+    (4.29 M).  mmpose's own recipe standardises keypoints and poses by Human3.6M's statistics; here they are the pose
+    task's, as for all its models."""
+
+    channels: int = 2
+    """Values used of a keypoint: 2 (x, y; a confidence is dropped) or 3 (with confidence)."""
+    width: int = 1024
+    """Channels of the stem and of the blocks."""
+    blocks: int = 2
+    """Residual blocks of two layers each."""
+    dropout: float = 0.5
+    """Dropout rate after every layer but the last."""
+
+    @property
+    def frames(self) -> int:
+        """It sees one frame."""
+        return 1
+
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        return (1, JOINTS, self.channels)
+
+    @property
+    def kernels(self) -> tuple[int, ...]:
+        """Kernel sizes of the stem and of each block.
+
+        Raises:
+            BadInput: no blocks.
+        """
+        if self.blocks < 1:
+            raise BadInput(f"MMPoseSimpleBaseline blocks: expected at least 1, got {self.blocks}")
+        return (1,) * (1 + self.blocks)
+
+    def build(self) -> TCNLifter:
+        return TCNLifter(self)
+
+
+@dataclass(frozen=True)
 class MMPoseDSTFormerConfig(ModelConfig):
     """mmpose's DSTFormer; the defaults are MotionBERT's published network (42.5 M at 243 frames).  MotionBERT-Lite
     is ``width=256, mlp_ratio=4`` (16.0 M)."""
@@ -109,10 +157,10 @@ class TCNLifter(nn.Module):
             be imported.
     """
 
-    def __init__(self, config: MMPoseTCNConfig):
+    def __init__(self, config: MMPoseTCNConfig | MMPoseSimpleBaselineConfig):
         super().__init__()
         kernels = config.kernels
-        _check_config("MMPoseTCN", config.channels, width=config.width)
+        _check_config(config, "width")
         backbones, heads = _import_mmpose()
         self.config = config
         self.backbone = backbones.TCN(
@@ -127,7 +175,7 @@ class TCNLifter(nn.Module):
 
     def forward(self, keypoints: Tensor) -> Tensor:
         """(b, frames, 17, c) -> (b, 1, 17, 3)."""
-        used = _used_channels("MMPoseTCN", keypoints, self.config)
+        used = _used_channels(keypoints, self.config)
         return self.head(self.backbone(rearrange(used, "b t j c -> b (j c) t")))[:, None]
 
 
@@ -140,15 +188,7 @@ class DSTFormerLifter(nn.Module):
 
     def __init__(self, config: MMPoseDSTFormerConfig):
         super().__init__()
-        _check_config(
-            "MMPoseDSTFormer",
-            config.channels,
-            frames=config.frames,
-            width=config.width,
-            depth=config.depth,
-            heads=config.heads,
-            head_width=config.head_width,
-        )
+        _check_config(config, "frames", "width", "depth", "heads", "head_width")
         if config.width % config.heads:
             raise BadInput(f"MMPoseDSTFormer heads: {config.heads} heads do not divide width {config.width}")
         backbones, heads = _import_mmpose()
@@ -169,7 +209,7 @@ class DSTFormerLifter(nn.Module):
 
     def forward(self, keypoints: Tensor) -> Tensor:
         """(b, frames, 17, c) -> (b, frames, 17, 3)."""
-        return self.head(self.backbone(_used_channels("MMPoseDSTFormer", keypoints, self.config)))
+        return self.head(self.backbone(_used_channels(keypoints, self.config)))
 
     def _initialise(self) -> None:
         # not mmpose's init_weights(): in 1.3.2 it leaves the biases random and breaks the equal start of the streams
@@ -182,22 +222,26 @@ class DSTFormerLifter(nn.Module):
             nn.init.constant_(fusion.bias, 0.5)
 
 
-def _check_config(name: str, channels: int, **at_least_one: int) -> None:
-    if channels not in (2, 3):
-        raise BadInput(f"{name} channels: expected 2 (x, y) or 3 (x, y, confidence), got {channels}")
-    for field, value in at_least_one.items():
-        if value < 1:
-            raise BadInput(f"{name} {field}: expected at least 1, got {value}")
+Baseline = MMPoseTCNConfig | MMPoseSimpleBaselineConfig | MMPoseDSTFormerConfig
 
 
-def _used_channels(name: str, keypoints: Tensor, config: MMPoseTCNConfig | MMPoseDSTFormerConfig) -> Tensor:
+def _check_config(config: Baseline, *at_least_one: str) -> None:
+    name = type(config).__name__.removesuffix("Config")
+    if config.channels not in (2, 3):
+        raise BadInput(f"{name} channels: expected 2 (x, y) or 3 (x, y, confidence), got {config.channels}")
+    for field in at_least_one:
+        if getattr(config, field) < 1:
+            raise BadInput(f"{name} {field}: expected at least 1, got {getattr(config, field)}")
+
+
+def _used_channels(keypoints: Tensor, config: Baseline) -> Tensor:
     """Keypoints without a confidence that the model does not take."""
     fits = keypoints.ndim == 4 and keypoints.shape[1:3] == (config.frames, JOINTS)
     if not fits or keypoints.shape[-1] not in (config.channels, 3):
         channels = "3 channels" if config.channels == 3 else "2 or 3 channels"
         raise BadInput(
-            f"{name} input: expected (b, {config.frames}, {JOINTS}, c) with {channels}, got {tuple(keypoints.shape)}; "
-            f"cut or pad clips to {config.frames} frames"
+            f"{type(config).__name__.removesuffix('Config')} input: expected (b, {config.frames}, {JOINTS}, c) with "
+            f"{channels}, got {tuple(keypoints.shape)}; cut or pad clips to {config.frames} frames"
         )
     return keypoints[..., : config.channels]
 
@@ -214,6 +258,7 @@ def _import_mmpose() -> tuple[types.ModuleType, types.ModuleType]:
             importlib.import_module("mmpose")
             with mmcv_ops():
                 backbones, heads = map(importlib.import_module, ("mmpose.models.backbones", "mmpose.models.heads"))
+            importlib.import_module("mmpose.datasets")
     except (ImportError, AssertionError, ValueError) as error:  # what mmpose and its parts raise for wrong versions
         raise BadInput(
             f"this model needs mmpose, which cannot be imported ({error}); "
@@ -222,7 +267,7 @@ def _import_mmpose() -> tuple[types.ModuleType, types.ModuleType]:
     return backbones, heads
 
 
-@contextmanager
+@contextlib.contextmanager
 def mmcv_ops() -> Iterator[None]:
     """Inside, ``from mmcv.ops import Name`` works with mmcv-lite too.
 
@@ -250,3 +295,45 @@ class _StandIn(types.ModuleType):
 class _MissingOperator(nn.Module):
     def __init__(self, *_arguments: object, **_named: object):
         raise ImportError(f"{type(self).__name__} needs the compiled mmcv; mmcv-lite is installed")
+
+
+def allow_mmengine_checkpoints() -> None:
+    """Let ``torch.load`` read what mmengine 0.10 writes beside tensors: its log, a few numpy arrays and numbers.
+
+    Since torch 2.6 it refuses all that is not on a list; this puts those names on it and switches nothing off.
+    """
+    history = importlib.import_module("mmengine.logging").HistoryBuffer
+
+    def statistic(owner: object, name: str) -> object:
+        # how pickle refers to the methods that a HistoryBuffer carries with it; the real getattr would reach anything
+        if owner is not history or name not in ("min", "max", "current", "mean"):
+            raise BadInput(f"a checkpoint asks for the attribute {name!r} of {owner!r}; do not trust this file")
+        return getattr(history, name)
+
+    array: Any = np.zeros(1).__reduce__()[0]
+    scalar: Any = np.float64(0).__reduce__()[0]
+    numpy_names = [
+        (function, f"numpy.{core}.multiarray.{name}")
+        for core in ("core", "_core")  # numpy 1 and 2
+        for function, name in ((array, "_reconstruct"), (scalar, "scalar"))
+    ]
+    dtypes = {type(np.dtype(code)) for code in "?" + np.typecodes["AllInteger"] + np.typecodes["Float"]}
+    plain = [bytes, np.ndarray, np.dtype, *dtypes, *numpy_names]  # bytes() is what an empty array holds
+    torch.serialization.add_safe_globals([history, (statistic, "builtins.getattr"), *plain])
+
+
+def register() -> None:
+    """Put our classes in mmpose's registries; once, however often it is called.
+
+    Raises:
+        BadInput: mmpose is not installed, or not with versions that work together.
+    """
+    _import_mmpose()
+    allow_mmengine_checkpoints()
+    for module in ("mmpose_models", "mmpose_data"):
+        importlib.import_module(f"moga_st.integrations.{module}")
+
+
+if importlib.util.find_spec("mmpose") is not None:
+    with contextlib.suppress(BadInput):  # one that cannot be imported; build() will say why
+        register()

@@ -206,7 +206,9 @@ class Lifter(nn.Module):
         inverse = sorted(range(JOINTS), key=order.__getitem__)
         self.register_buffer("inverse", torch.tensor(inverse), persistent=False)
 
-    def forward(self, keypoints: Tensor) -> Tensor:
+    def features(self, keypoints: Tensor) -> Tensor:
+        """What the head reads: (b, width, t, 17), the joints as they lie on the grid (``order``); t is 1 if
+        ``centre_only``."""
         if keypoints.ndim != 4 or keypoints.shape[2:] != (JOINTS, self.config.channels):
             raise BadInput(
                 f"Lifter input: expected keypoints (b, t, {JOINTS}, {self.config.channels}), "
@@ -218,10 +220,13 @@ class Lifter(nn.Module):
                 "train on windows of task.frames = model.frames"
             )
         order: Tensor = self.order  # type: ignore[assignment]
-        inverse: Tensor = self.inverse  # type: ignore[assignment]
         x = rearrange(keypoints.index_select(2, order), "b t j c -> b c t j")
         x = self.layers(self.embed(x) + self.joint)
         if self.config.centre_only:
             middle = x.shape[2] // 2
             x = x[:, :, middle : middle + 1]
-        return rearrange(self.head(self.norm(x)), "b c t j -> b t j c").index_select(2, inverse)
+        return self.norm(x)
+
+    def forward(self, keypoints: Tensor) -> Tensor:
+        inverse: Tensor = self.inverse  # type: ignore[assignment]
+        return rearrange(self.head(self.features(keypoints)), "b c t j -> b t j c").index_select(2, inverse)

@@ -177,10 +177,14 @@ def test_bad_videopose3d_files_are_named(tmp_path):
 # mmpose
 
 
-def write_mmpose(folder, step: int = 5) -> dict:
+TAKES = {"train": [("S1", "Directions_1", 4), ("S8", "TakingPhoto", 3)], "test": [("S9", "Walking", 2)]}
+
+
+def write_mmpose(folder, step: int = 5, splits: dict[str, list[tuple[str, str, int]]] = TAKES) -> dict:
     """As tools/dataset_converters/preprocess_h36m.py lays it out, with a detector's file."""
     base, cameras, made = folder / "annotation_body3d", {}, {}
-    (base / "fps10").mkdir(parents=True)
+    rate = f"fps{50 // step}"
+    (base / rate).mkdir(parents=True)
     (folder / "joint_2d_det_files").mkdir()
     for subject in PLACES:
         for i, (name, lens) in enumerate(LENSES.items()):
@@ -200,10 +204,7 @@ def write_mmpose(folder, step: int = 5) -> dict:
             }
     with (base / "cameras.pkl").open("wb") as file:
         pickle.dump(cameras, file)
-    for split, takes in (
-        ("train", [("S1", "Directions_1", 4), ("S8", "TakingPhoto", 3)]),
-        ("test", [("S9", "Walking", 2)]),
-    ):
+    for split, takes in splits.items():
         names, part, pose = [], [], []
         for subject, take, frames in takes:
             world = people(frames, frames)[:, JOINTS_OF_32]
@@ -217,7 +218,7 @@ def write_mmpose(folder, step: int = 5) -> dict:
         order = np.random.default_rng(0).permutation(len(names))  # rows need no order: their names give it
         part, pose = np.concatenate(part)[order], np.concatenate(pose)[order]
         about = {"center": part[:, 0, :2], "scale": np.ones(len(names))}
-        np.savez(base / "fps10" / f"h36m_{split}.npz", imgname=np.array(names)[order], S=pose, part=part, **about)
+        np.savez(base / rate / f"h36m_{split}.npz", imgname=np.array(names)[order], S=pose, part=part, **about)
         detected = np.concatenate([part[..., :2] + 3, np.full_like(part[..., 2:], 0.5)], -1)
         np.save(folder / "joint_2d_det_files" / f"cpn_ft_h36m_dbb_{split}.npy", detected)
     return made

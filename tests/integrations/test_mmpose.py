@@ -14,7 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from moga_st.config import BadInput, ModelConfig
-from moga_st.integrations.mmpose import MMPoseDSTFormerConfig, MMPoseTCNConfig, mmcv_ops
+from moga_st.integrations.mmpose import (
+    MMPoseDSTFormerConfig,
+    MMPoseSimpleBaselineConfig,
+    MMPoseTCNConfig,
+    mmcv_ops,
+)
 
 Net = TypeVar("Net", bound=nn.Module)
 needs_mmpose = pytest.mark.skipif(
@@ -49,7 +54,7 @@ def random(*shape: int) -> Tensor:
 # --- without mmpose
 
 
-@pytest.mark.parametrize("config", [MMPoseTCNConfig(), MMPoseDSTFormerConfig()])
+@pytest.mark.parametrize("config", [MMPoseTCNConfig(), MMPoseSimpleBaselineConfig(), MMPoseDSTFormerConfig()])
 def test_without_mmpose_it_says_how_to_get_it(monkeypatch, config: ModelConfig):
     monkeypatch.setitem(sys.modules, "mmpose", None)  # what makes `import mmpose` fail
     with pytest.raises(BadInput, match=r"pip install 'moga-st\[mmpose\]'"):
@@ -64,6 +69,7 @@ def test_without_mmpose_it_says_how_to_get_it(monkeypatch, config: ModelConfig):
         (MMPoseTCNConfig(frames=0), "got 0"),
         (MMPoseTCNConfig(channels=4), "TCN channels: expected 2 .* got 4"),
         (MMPoseTCNConfig(width=0), "width: expected at least 1"),
+        (MMPoseSimpleBaselineConfig(blocks=0), "SimpleBaseline blocks: expected at least 1"),
         (MMPoseDSTFormerConfig(frames=0), "frames: expected at least 1"),
         (MMPoseDSTFormerConfig(channels=1), "DSTFormer channels: expected 2 .* got 1"),
         (MMPoseDSTFormerConfig(width=100), "8 heads do not divide width 100"),
@@ -75,11 +81,22 @@ def test_bad_configs_are_refused(config: ModelConfig, message: str):
 
 
 def test_configs_survive_json():
-    for config in (MMPoseTCNConfig(frames=81), SMALL):
+    for config in (MMPoseTCNConfig(frames=81), MMPoseSimpleBaselineConfig(blocks=3), SMALL):
         assert ModelConfig.from_dict(config.to_dict()) == config
 
 
 # --- the import
+
+
+@pytest.mark.parametrize("absent", ["mmpose", "mmcv", "mmdet"])
+def test_recipes_load_and_build_says_so_where_mmpose_cannot_be_imported(absent: str):
+    """Without it, and with an installation that is broken; importing this module is what recipes do."""
+    code = (
+        f"import sys; sys.modules[{absent!r}] = None; from moga_st.integrations.mmpose import *\n"
+        "try: MMPoseTCNConfig(frames=9, width=8).build()\nexcept BadInput as error: print(error)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "install it with: pip install 'moga-st[mmpose]'" in run.stdout, run.stderr
 
 
 @needs_mmpose
@@ -203,6 +220,31 @@ def test_tcn_equals_its_equations():
 
 
 @needs_mmpose
+def test_simple_baseline_has_the_published_size():
+    assert parameters(MMPoseSimpleBaselineConfig().build()) == 34 * 1024 + 4 * 1024**2 + 5 * 2 * 1024 + 1024 * 51 + 51
+    assert round(parameters(MMPoseSimpleBaselineConfig().build()) / 1e6, 2) == 4.29
+
+
+@needs_mmpose
+def test_simple_baseline_equals_its_equations():
+    """Linear layers on single frames, batch norm, ReLU, and a residual around each two of them."""
+    net = varied(MMPoseSimpleBaselineConfig(width=8).build().double())
+    w = net.state_dict()
+
+    def layer(x: Tensor, name: str) -> Tensor:
+        bn = f"{name}.bn"
+        out = x @ w[f"{name}.conv.weight"][..., 0].T - w[f"{bn}.running_mean"]
+        return (out / (w[f"{bn}.running_var"] + 1e-5).sqrt() * w[f"{bn}.weight"] + w[f"{bn}.bias"]).relu()
+
+    x = random(3, 1, 17, 2).double()
+    h = layer(x.reshape(3, 34), "backbone.expand_conv")
+    for block in ("backbone.tcn_blocks.0", "backbone.tcn_blocks.1"):
+        h = h + layer(layer(h, f"{block}.conv1.0"), f"{block}.conv2.0")
+    out = h @ w["head.conv.weight"][..., 0].T + w["head.conv.bias"]
+    torch.testing.assert_close(net(x), out.reshape(3, 1, 17, 3), rtol=0, atol=1e-12)
+
+
+@needs_mmpose
 def test_dropout_rates_are_those_of_the_config():
     rates = {
         m.p for m in MMPoseTCNConfig(frames=9, width=8, dropout=0.1).build().modules() if isinstance(m, nn.Dropout)
@@ -301,7 +343,7 @@ def test_confidence_is_dropped_or_used():
 
 
 @needs_mmpose
-@pytest.mark.parametrize("config", [MMPoseTCNConfig(width=16), SMALL])
+@pytest.mark.parametrize("config", [MMPoseTCNConfig(width=16), MMPoseSimpleBaselineConfig(width=16), SMALL])
 def test_every_parameter_learns(config: ModelConfig):
     net = config.build().train()
     # away from the symmetric start, where the head's small weights leave only tiny gradients
