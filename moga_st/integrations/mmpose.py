@@ -21,6 +21,7 @@ import contextlib
 import importlib
 import importlib.util
 import math
+import pickle
 import sys
 import types
 import warnings
@@ -307,7 +308,7 @@ def allow_mmengine_checkpoints() -> None:
     def statistic(owner: object, name: str) -> object:
         # how pickle refers to the methods that a HistoryBuffer carries with it; the real getattr would reach anything
         if owner is not history or name not in ("min", "max", "current", "mean"):
-            raise BadInput(f"a checkpoint asks for the attribute {name!r} of {owner!r}; do not trust this file")
+            raise pickle.UnpicklingError(f"asks for the attribute {name!r} of {owner!r}; do not trust this file")
         return getattr(history, name)
 
     array: Any = np.zeros(1).__reduce__()[0]

@@ -1,5 +1,5 @@
-"""People's 2D keypoints in the frames of a video, by mmpose's 2D inferencer and any of its 2D configs.  mmpose is
-imported when a :class:`PeopleFinder` is made and nowhere else: it is the extra ``moga-st[mmpose]``.
+"""People's 2D keypoints in the frames of a video, by mmpose's 2D inferencer and any of its 2D configs.  It is
+the extra ``moga-st[mmpose]``; importing this module imports it if it is there, and only :class:`PeopleFinder` needs it.
 
 Shape legend: ``n`` people, ``j`` joints of the network's layout; a frame is (h, w, 3), uint8 RGB.
 """
@@ -23,7 +23,7 @@ import torch
 import torchvision
 
 from moga_st.config import BadInput, nearest
-from moga_st.integrations.mmpose import mmcv_ops
+from moga_st.integrations.mmpose import mmcv_ops  # which also lets torch load what mmengine saved
 
 WHOLE_IMAGE = "whole-image"
 _OPS = ("carafe", "merge_cells", "modulated_deform_conv", "nms", "roi_align")  # submodules of mmcv.ops that mmdet names
@@ -71,7 +71,7 @@ class PeopleFinder:
                 raise BadInput(f"{error}; or take the whole image as the box with --detector {WHOLE_IMAGE}") from error
             # mmpose takes a config's file here and no config
             options = {"det_model": found.filename, "det_weights": str(boxes), "det_cat_ids": (0,)}
-        with _quiet(), allow_mmengine_checkpoints():
+        with _quiet():
             try:
                 self._inferencer = inferencer(config, str(weights), device=str(device), **options)
             except pickle.UnpicklingError as error:
@@ -99,31 +99,6 @@ class PeopleFinder:
             whole = (people.bboxes == (0, 0, frame.shape[1], frame.shape[0])).all(-1) & (people.bbox_scores == 1)
             points = points[~whole]
         return points.astype(np.float64)
-
-
-@contextlib.contextmanager
-def allow_mmengine_checkpoints() -> Iterator[None]:
-    """Inside, ``torch.load`` with ``weights_only``, torch's guard against checkpoints that run code, takes what
-    mmengine and mmpose write besides tensors: numpy arrays and numbers, and the history of the logged losses."""
-    history = importlib.import_module("mmengine.logging").HistoryBuffer
-
-    def statistic(owner: object, name: str) -> object:  # a history names its methods; it gets these, not any getattr
-        if owner is not history or name not in ("min", "max", "current", "mean"):
-            raise pickle.UnpicklingError(f"getattr({owner}, {name!r})")
-        return getattr(history, name)
-
-    array: Any = np.zeros(1).__reduce__()[0]
-    scalar: Any = np.float64(0).__reduce__()[0]
-    named = [
-        (function, f"numpy.{core}.multiarray.{name}")
-        for core in ("core", "_core")  # of numpy 1 and 2
-        for function, name in ((array, "_reconstruct"), (scalar, "scalar"))
-    ]
-    dtypes = [t for t in vars(np.dtypes).values() if isinstance(t, type)]
-    with torch.serialization.safe_globals(
-        [history, (statistic, "builtins.getattr"), np.ndarray, np.dtype, *dtypes, *named]
-    ):
-        yield
 
 
 def batched_nms(

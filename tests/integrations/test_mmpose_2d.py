@@ -22,7 +22,7 @@ from moga_st.config import BadInput
 from moga_st.data.clips import open_video
 from moga_st.data.keypoints import LAYOUTS, read_keypoints
 from moga_st.integrations import mmpose_2d
-from moga_st.integrations.mmpose_2d import PeopleFinder, allow_mmengine_checkpoints, batched_nms
+from moga_st.integrations.mmpose_2d import PeopleFinder, batched_nms
 from moga_st.models.lifter import LifterConfig
 
 needs_mmpose = pytest.mark.skipif(
@@ -170,7 +170,7 @@ def by_mmpose(pose_weights: Path, video: Path, boxes: list[np.ndarray] | None = 
     """The keypoints of each frame by mmpose's own functions."""
     folder = package("mmpose") / ".mim" / "configs" / "body_2d_keypoint" / "topdown_heatmap" / "coco"
     apis = importlib.import_module("mmpose.apis")
-    with mmpose_2d._quiet(), allow_mmengine_checkpoints():
+    with mmpose_2d._quiet():
         net = apis.init_model(str(folder / f"{CONFIG}.py"), str(pose_weights), device="cpu")
         out = []
         for i, frame in enumerate(open_video(video)):
@@ -255,8 +255,7 @@ def test_a_detectors_boxes_are_used_and_where_there_are_none_there_is_nobody(pos
 
 @needs_mmpose
 def test_checkpoints_load_under_torchs_guard_and_code_does_not(pose_weights, tmp_path):
-    with allow_mmengine_checkpoints():
-        loaded = torch.load(pose_weights, weights_only=True)
+    loaded = torch.load(pose_weights, weights_only=True)
     assert loaded["message_hub"]["log_scalars"]["train/loss"].mean() == 1.0
     assert loaded["meta"]["dataset_meta"]["sigmas"].shape == (17,)
 

@@ -434,7 +434,7 @@ def test_baselines_train_and_evaluate_in_our_task(model: Any, tmp_path):
     before = task.evaluate(net)
     for step in range(40):
         optimizer.zero_grad()
-        task.loss(net, task.batch(step)).backward()
+        task.loss(net, task.batch(torch.tensor(step))).backward()
         optimizer.step()
     after = task.evaluate(net)
     assert after["mpjpe"] < 0.8 * before["mpjpe"]
