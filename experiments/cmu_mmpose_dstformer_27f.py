@@ -21,7 +21,7 @@ def config() -> RunConfig:
     return RunConfig(
         name="cmu_mmpose_dstformer_27f",
         task=PoseConfig(),
-        model=MMPoseDSTFormerConfig(channels=2, width=88, head_width=88),
+        model=MMPoseDSTFormerConfig(channels=2, width=96, head_width=96),
         optim=OptimConfig(algorithm="adamw", lr=5e-4, weight_decay=0.01, schedule="cosine", warmup=0.05, clip_norm=1.0),
         steps=30_000,
         batch_size=64,

@@ -32,7 +32,7 @@ def config() -> RunConfig:
             clip_norm=1.0,
             ema_decay=0.995,
         ),
-        steps=2_400,
+        steps=1_800,
         batch_size=16,
         validate_every=600,
     )

@@ -196,9 +196,7 @@ class MogaLifter(BaseModule):
         if checkpoint is None or not checkpoint.endswith(".safetensors"):
             super().init_weights()
             return
-        tensors, config = _read_weights(checkpoint)
-        if isinstance(config, lifter.LifterConfig) and config.body_order != self.config.body_order:
-            raise BadInput(f"{checkpoint}: was trained with body_order={config.body_order}, which MogaLifter has not")
+        tensors, _ = _read_weights(checkpoint)
         load_exactly(self.lifter, {k: v for k, v in tensors.items() if not k.startswith("head.")}, checkpoint)
         self._is_init = True
 

@@ -1,71 +1,29 @@
 """Lifts 2D keypoints to 3D poses with Moga blocks on the grid of time x joints.
 
 The joint axis is a body, not a line.  Joints are laid along it limb after limb (:data:`BODY_ORDER`), so that
-the block's kernels see neighbours of the body, and beside every block a mixing over all 17 joints reaches the
-rest of it.
+the block's kernels see neighbours of the body, and before every block attention over the joints of a frame
+reaches the rest of it.  What else was tried is in ``experiments/README.md``.
 
 Shape legend: ``b`` clips, ``t`` frames, ``j`` joints (17), ``c`` channels.
 
-    keypoints (b, t, j, 2 or 3)  ->  grid (b, c, t, j)  ->  depth x [joint mixing, Moga block]  ->  poses (b, t', j, 3)
+    keypoints (b, t, j, 2 or 3)  ->  grid (b, c, t, j)  ->  depth x [attention, Moga block]  ->  poses (b, t', j, 3)
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from moga_st.config import BadInput, Config, ModelConfig
+from moga_st.config import BadInput, ModelConfig
 from moga_st.models.moga import MogaBlock, init_conv
 
 JOINTS = 17
 # Human3.6M-17 joints limb after limb: right foot to hip, hip, left hip to foot, spine, right wrist to shoulder,
 # thorax, left shoulder to wrist, neck, head
 BODY_ORDER = (3, 2, 1, 0, 4, 5, 6, 7, 16, 15, 14, 8, 11, 12, 13, 9, 10)
-BONES = (
-    *((0, 1), (1, 2), (2, 3), (0, 4), (4, 5), (5, 6), (0, 7), (7, 8), (8, 9), (9, 10)),
-    *((8, 11), (11, 12), (12, 13), (8, 14), (14, 15), (15, 16)),
-)
-
-
-@dataclass(frozen=True)
-class JointMixingConfig(Config):
-    """A residual module (b, c, t, 17) -> (b, c, t, 17) beside a Moga block; this one does nothing."""
-
-    def build(self, channels: int) -> nn.Module:  # noqa: ARG002 (the others need it)
-        return nn.Identity()
-
-
-@dataclass(frozen=True)
-class DenseMixingConfig(JointMixingConfig):
-    """A kernel over all joints: groups of channels have a learnt 17 x 17 matrix each."""
-
-    groups: int = 8
-    """Number of matrices; must divide the channels."""
-
-    def build(self, channels: int) -> nn.Module:
-        return DenseMixing(channels, self.groups)
-
-
-@dataclass(frozen=True)
-class GraphMixingConfig(JointMixingConfig):
-    """Graph convolution (Kipf, Welling 2017) over the bones, with a learnt weight for every edge."""
-
-    def build(self, channels: int) -> nn.Module:
-        return GraphMixing(channels)
-
-
-@dataclass(frozen=True)
-class AttentionMixingConfig(JointMixingConfig):
-    """Self-attention over the joints of a frame."""
-
-    heads: int = 4
-    """Number of heads; must divide the channels."""
-
-    def build(self, channels: int) -> nn.Module:
-        return AttentionMixing(channels, self.heads)
 
 
 @dataclass(frozen=True)
@@ -84,10 +42,8 @@ class LifterConfig(ModelConfig):
     """Hidden width of the channel-aggregation FFN over `width`."""
     drop_path: float = 0.0
     """Drop-path rate of the last block; it rises linearly from 0."""
-    mixing: JointMixingConfig = field(default_factory=DenseMixingConfig)
-    """What mixes joints beside each block."""
-    body_order: bool = True
-    """Lay the joints along the grid limb after limb; off, in the order of Human3.6M-17."""
+    heads: int = 4
+    """Heads of the attention over joints; must divide `width`."""
     centre_only: bool = False
     """Give the pose of the centre frame only, (b, 1, 17, 3), as VideoPose3D does."""
 
@@ -101,73 +57,27 @@ class LifterConfig(ModelConfig):
 
 SIZES = {
     "xs": LifterConfig(),
-    "s": LifterConfig(width=144, depth=10),
-    "b": LifterConfig(width=192, depth=12),
+    "s": LifterConfig(width=128, depth=10),
+    "b": LifterConfig(width=176, depth=12),
 }
 
 
-class Mixing(nn.Module):
-    """x + proj(mix(norm(x))): what the mixings share."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.norm = nn.BatchNorm2d(channels)
-        self.proj = nn.Conv2d(channels, channels, 1)
-
-    def mix(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.proj(self.mix(self.norm(x)))
-
-
-class DenseMixing(Mixing):
-    """A matrix over the joints for each group of channels."""
-
-    def __init__(self, channels: int, groups: int):
-        super().__init__(channels)
-        if channels % groups:
-            raise BadInput(f"mixing.groups: {groups} does not divide {channels} channels")
-        # starts as the mean over all joints, so that every joint knows where the body is
-        self.weight = nn.Parameter(torch.full((groups, JOINTS, JOINTS), 1 / JOINTS))
-        self.value = nn.Conv2d(channels, channels, 1)
-
-    def mix(self, x: Tensor) -> Tensor:
-        value = rearrange(self.value(x), "b (g c) t j -> b g (c t) j", g=len(self.weight))
-        return rearrange(torch.matmul(value, self.weight), "b g (c t) j -> b (g c) t j", t=x.shape[2])
-
-
-class GraphMixing(Mixing):
-    """The normalised adjacency of the bones, with self-loops and a learnt weight for every edge."""
-
-    def __init__(self, channels: int):
-        super().__init__(channels)
-        edges = [(i, i) for i in range(JOINTS)] + [e for i, j in BONES for e in ((i, j), (j, i))]
-        degree = [sum(i == k for i, _ in edges) for k in range(JOINTS)]
-        self.edges = nn.Parameter(torch.tensor([(degree[i] * degree[j]) ** -0.5 for i, j in edges]))
-        self.register_buffer("where", torch.tensor(edges).T.contiguous(), persistent=False)
-        self.value = nn.Conv2d(channels, channels, 1)
-
-    def mix(self, x: Tensor) -> Tensor:
-        where: Tensor = self.where  # type: ignore[assignment]
-        a = x.new_zeros(JOINTS, JOINTS).index_put((where[0], where[1]), self.edges.to(x.dtype))
-        return torch.matmul(self.value(x), a)
-
-
-class AttentionMixing(Mixing):
-    """softmax(q k / sqrt(d)) v over the joints of each frame."""
+class JointAttention(nn.Module):
+    """x + proj(attention(BN(x))), over the joints of each frame: (b, c, t, j) -> (b, c, t, j)."""
 
     def __init__(self, channels: int, heads: int):
-        super().__init__(channels)
-        if channels % heads:
-            raise BadInput(f"mixing.heads: {heads} does not divide {channels} channels")
+        super().__init__()
         self.heads = heads
+        self.norm = nn.BatchNorm2d(channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
+        self.proj = nn.Conv2d(channels, channels, 1)
+        self.apply(init_conv)
+        nn.init.zeros_(self.proj.weight)  # like the block after it, it starts as the identity
 
-    def mix(self, x: Tensor) -> Tensor:
-        q, k, v = rearrange(self.qkv(x), "b (n h d) t j -> n (b t) h j d", n=3, h=self.heads)
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = rearrange(self.qkv(self.norm(x)), "b (n h d) t j -> n (b t) h j d", n=3, h=self.heads)
         out = nn.functional.scaled_dot_product_attention(q, k, v)
-        return rearrange(out, "(b t) h j d -> b (h d) t j", t=x.shape[2])
+        return x + self.proj(rearrange(out, "(b t) h j d -> b (h d) t j", t=x.shape[2]))
 
 
 class Lifter(nn.Module):
@@ -186,6 +96,8 @@ class Lifter(nn.Module):
             raise BadInput(f"Lifter channels: expected 2 (x, y) or 3 (with confidence), got {config.channels}")
         if config.width <= 0 or config.width % 8:
             raise BadInput(f"Lifter width: expected a positive multiple of 8, got {config.width}")
+        if config.heads < 1 or config.width % config.heads:
+            raise BadInput(f"Lifter heads: {config.heads} does not divide the width, {config.width}")
         self.config = config
         self.embed = nn.Conv2d(config.channels, config.width, 1)
         self.joint = nn.Parameter(torch.zeros(1, config.width, 1, JOINTS))
@@ -193,17 +105,13 @@ class Lifter(nn.Module):
         self.layers = nn.Sequential()
         for i in range(config.depth):
             rate = config.drop_path * i / max(1, config.depth - 1)
-            mixing = config.mixing.build(config.width)
-            mixing.apply(init_conv)
-            if isinstance(mixing, Mixing):
-                nn.init.zeros_(mixing.proj.weight)  # like the block beside it, the mixing starts as the identity
-            self.layers.append(nn.Sequential(mixing, MogaBlock(config.width, config.ffn_ratio, rate)))
+            attention = JointAttention(config.width, config.heads)
+            self.layers.append(nn.Sequential(attention, MogaBlock(config.width, config.ffn_ratio, rate)))
         self.norm = nn.BatchNorm2d(config.width)
         self.head = nn.Conv2d(config.width, 3, 1)
-        order = BODY_ORDER if config.body_order else tuple(range(JOINTS))
         # buffers, since an index list would be copied to the device at every call
-        self.register_buffer("order", torch.tensor(order), persistent=False)
-        inverse = sorted(range(JOINTS), key=order.__getitem__)
+        self.register_buffer("order", torch.tensor(BODY_ORDER), persistent=False)
+        inverse = sorted(range(JOINTS), key=BODY_ORDER.__getitem__)
         self.register_buffer("inverse", torch.tensor(inverse), persistent=False)
 
     def features(self, keypoints: Tensor) -> Tensor:

@@ -3,33 +3,18 @@ import torch
 
 from moga_st.config import BadInput
 from moga_st.data import skeleton
-from moga_st.models import lifter
-from moga_st.models.lifter import (
-    BODY_ORDER,
-    SIZES,
-    AttentionMixing,
-    AttentionMixingConfig,
-    DenseMixing,
-    DenseMixingConfig,
-    GraphMixing,
-    GraphMixingConfig,
-    JointMixingConfig,
-    LifterConfig,
-)
-
-MIXINGS = [JointMixingConfig(), DenseMixingConfig(groups=4), GraphMixingConfig(), AttentionMixingConfig(heads=2)]
+from moga_st.models.lifter import BODY_ORDER, JOINTS, SIZES, JointAttention, LifterConfig
 
 
 def test_the_skeleton_is_the_data_sets():
-    assert set(lifter.BONES) == set(skeleton.BONES)
-    assert len(skeleton.JOINTS) == lifter.JOINTS
+    assert len(skeleton.JOINTS) == JOINTS
 
 
 def test_body_order_puts_bones_side_by_side_and_is_its_own_mirror_image():
     assert sorted(BODY_ORDER) == list(range(17))
     at = {joint: i for i, joint in enumerate(BODY_ORDER)}
-    apart = [abs(at[i] - at[j]) for i, j in lifter.BONES]
-    in_file_order = [abs(i - j) for i, j in lifter.BONES]
+    apart = [abs(at[i] - at[j]) for i, j in skeleton.BONES]
+    in_file_order = [abs(i - j) for i, j in skeleton.BONES]
     # 13 of 16 bones side by side, where the file's order has 12, and no bone is long
     assert sum(d == 1 for d in apart) > sum(d == 1 for d in in_file_order)
     assert max(apart) < max(in_file_order)
@@ -46,11 +31,10 @@ def test_sizes_are_what_their_names_promise(size, millions):
     assert millions[0] <= count / 1e6 <= millions[1]
 
 
-@pytest.mark.parametrize("mixing", MIXINGS)
 @pytest.mark.parametrize("frames", [1, 9])
-def test_every_mixing_learns_windows_and_single_frames(mixing, frames):
+def test_it_learns_windows_and_single_frames(frames):
     torch.manual_seed(0)
-    net = LifterConfig(frames=frames, channels=3, width=16, depth=2, mixing=mixing).build()
+    net = LifterConfig(frames=frames, channels=3, width=16, depth=2).build()
     keypoints, target = torch.randn(4, frames, 17, 3), torch.randn(4, frames, 17, 3)
     optimiser = torch.optim.AdamW(net.parameters(), lr=1e-2)
     losses = []
@@ -74,9 +58,10 @@ def test_centre_only_is_the_centre_of_all_frames():
 
 
 def test_body_order_is_undone_at_the_end():
-    """With blocks that do nothing the lifter is a map of each joint by itself, whatever the order of the axis."""
+    """With blocks that do nothing (and the attention does nothing before training) the lifter is a map of each joint
+    by itself, whatever the order of the axis."""
     torch.manual_seed(0)
-    net = LifterConfig(frames=3, width=16, depth=1, mixing=JointMixingConfig()).build().eval()
+    net = LifterConfig(frames=3, width=16, depth=1).build().eval()
     for name, p in net.layers.named_parameters():
         if "scale" in name:
             torch.nn.init.zeros_(p)
@@ -89,41 +74,18 @@ def test_body_order_is_undone_at_the_end():
     assert difference[[j for j in range(17) if j != 13]].max() < 1e-6
 
 
-def test_dense_mixing_equals_its_definition():
+def test_attention_equals_its_definition():
     torch.manual_seed(0)
-    module = DenseMixing(8, groups=2).double().eval()
-    torch.nn.init.normal_(module.weight)
-    x = torch.randn(2, 8, 3, 17, dtype=torch.float64)
-    value = module.value(module.norm(x))
-    mixed = torch.zeros_like(value)
-    for c in range(8):
-        for j in range(17):
-            for k in range(17):
-                mixed[:, c, :, k] += value[:, c, :, j] * module.weight[c // 4, j, k]
-    torch.testing.assert_close(module(x), x + module.proj(mixed))
-
-
-def test_graph_mixing_starts_as_the_normalised_adjacency():
-    module = GraphMixing(8).double().eval()
-    a = torch.eye(17, dtype=torch.float64)
-    for i, j in lifter.BONES:
-        a[i, j] = a[j, i] = 1
-    a = a / (a.sum(0)[:, None] * a.sum(0)).sqrt()
-    x = torch.randn(2, 8, 3, 17, dtype=torch.float64)
-    torch.testing.assert_close(module.mix(x), module.value(x) @ a, rtol=1e-6, atol=1e-6)
-
-
-def test_attention_mixing_equals_its_definition():
-    torch.manual_seed(0)
-    module = AttentionMixing(8, heads=2).double().eval()
+    module = JointAttention(8, heads=2).double().eval()
+    torch.nn.init.normal_(module.proj.weight)
     x = torch.randn(1, 8, 2, 17, dtype=torch.float64)
-    q, k, v = module.qkv(x).split(8, dim=1)
+    q, k, v = module.qkv(module.norm(x)).split(8, dim=1)
     out = torch.zeros_like(x)
     for h in (slice(0, 4), slice(4, 8)):
         for t in range(2):
             weights = torch.softmax(q[0, h, t].T @ k[0, h, t] / 2.0, dim=-1)
             out[0, h, t] = (weights @ v[0, h, t].T).T
-    torch.testing.assert_close(module.mix(x), out)
+    torch.testing.assert_close(module(x), x + module.proj(out))
 
 
 @pytest.mark.parametrize(
@@ -132,8 +94,7 @@ def test_attention_mixing_equals_its_definition():
         ({"frames": 8}, "expected an odd number, which has a centre, got 8"),
         ({"channels": 4}, r"expected 2 \(x, y\) or 3"),
         ({"width": 20}, "positive multiple of 8, got 20"),
-        ({"mixing": DenseMixingConfig(groups=5)}, "5 does not divide 96 channels"),
-        ({"mixing": AttentionMixingConfig(heads=5)}, "5 does not divide 96 channels"),
+        ({"heads": 5}, "heads: 5 does not divide the width, 96"),
     ],
 )
 def test_wrong_config_is_named(changes, message):
