@@ -535,15 +535,18 @@ def bench(argv: list[str]) -> None:
 
 @dataclass(frozen=True)
 class Convert:
-    """Turn a published checkpoint into weights of this package, every key accounted for."""
+    """Turn a published checkpoint into weights of this package, or store ours in half the size."""
 
     source: Positional[Path]
-    """The published .pth or .ckpt: a bare state dict, or one under "state_dict", prefixes or not."""
+    """The published .pth or .ckpt: a state dict, bare or under "state_dict", prefixes or not; or weights of ours."""
     target: Positional[Path]
     """The .safetensors file to write; for mmpose the .pth that mmpose 1.x loads."""
-    from_: Annotated[Literal["openstl", "moganet", "mmpose"], tyro.conf.arg(name="from")]
+    from_: Annotated[Literal["openstl", "moganet", "mmpose", "moga_st"], tyro.conf.arg(name="from")]
     """openstl: SimVP with the MogaNet translator. moganet: the classifier, MogaNet's or OpenMixup's keys. mmpose: a
-    top-down pose model of the MogaNet repository (mmpose 0.x), for today's mmpose with our backbone."""
+    top-down pose model of the MogaNet repository (mmpose 0.x), for today's mmpose with our backbone. moga_st: weights
+    or a run's folder of this package, for --half."""
+    half: bool = False
+    """Store matrices and kernels as float16."""
     recipe: str = "mmnist_simvp_moga"
     """The recipe whose task `eval` scores converted SimVP weights on."""
 
@@ -558,13 +561,19 @@ def convert(argv: list[str]) -> None:
     if args.target.suffix != suffix:
         raise BadInput(f"{args.target}: name the output something{suffix}")
     if args.from_ == "mmpose":
+        if args.half:
+            raise BadInput("--half: is for .safetensors; mmpose loads a .pth")
         _convert_pose(args)
         return
-    net, config = run(args.source, args.from_)
-    about: dict[str, Any] = {"converted_from": args.source.name}
-    if args.from_ == "openstl":
-        about["run"] = dataclasses.replace(recipes.load(args.recipe), model=config).to_dict()
-    checkpoint.export_weights(args.target, net, config, about)
+    if args.from_ == "moga_st":
+        path = checkpoint.find_weights(args.source)
+        net, (_, config, about) = checkpoint.load_model(path), checkpoint.read_weights(path)
+    else:
+        net, config = run(args.source, args.from_)
+        about = {"converted_from": args.source.name}
+        if args.from_ == "openstl":
+            about["run"] = dataclasses.replace(recipes.load(args.recipe), model=config).to_dict()
+    checkpoint.export_weights(args.target, net, config, about, args.half)
     size = sum(p.numel() for p in net.parameters()) / 1e6
     print(f"{args.target}: {type(net).__name__}, {size:.3f} M parameters, all {len(net.state_dict())} keys converted")
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from moga_st import load_model
+from moga_st import checkpoint, load_model
 from moga_st.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -121,6 +121,22 @@ def test_models_lists_the_published_sizes(capsys):
     for name, (params, macs) in published.items():
         assert rows[f"moganet_{name}"]["params"] == pytest.approx(params * 1e6, rel=0.006)
         assert rows[f"moganet_{name}"]["macs"] == pytest.approx(macs * 1e9, rel=0.03)
+
+
+def test_weights_of_ours_are_stored_in_half_the_size_and_keep_what_they_say(trained, capsys, tmp_path):
+    half = tmp_path / "half.safetensors"
+    code, out, _ = run(capsys, "convert", "--from", "moga_st", trained / "runs" / "tiny", half, "--half")
+    assert code == 0
+    assert "keys converted" in out
+    whole = checkpoint.find_weights(trained / "runs" / "tiny")
+    sizes = [sum(v.nbytes for v in checkpoint.read_weights(path).tensors.values()) for path in (whole, half)]
+    assert sizes[1] < 0.6 * sizes[0]
+    assert checkpoint.read_weights(half).about == checkpoint.read_weights(whole).about
+    scores = []
+    for path in (whole, half):
+        code, out, _ = run(capsys, "eval", path, "--data-root", trained, "--json", "--out", tmp_path / path.stem)
+        scores.append(json.loads(out)["scores"]["mse"])
+    assert scores[0] == pytest.approx(scores[1], rel=1e-2)
 
 
 def test_bench_reports_ratios(trained, capsys):
