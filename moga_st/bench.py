@@ -205,7 +205,7 @@ def _device(args: BenchConfig) -> torch.device:
 
 def _data(task: MovingDigits, repeats: int) -> list[dict[str, Any]]:
     """Batched generation on the device against the plain loop on one CPU core: the same sequences, batch by batch."""
-    batches, size, device = 16, 128, task.setting.device
+    batches, size, device = 8, 512, task.setting.device
     motion, frames, digits = task.config.motion, task.frames, task.digits["train"]
     parts = torch.arange(batches * size, device=device).split(size)
     slow_digits = digits.cpu().numpy()

@@ -37,7 +37,7 @@ class MotionConfig(Config):
     """Distance moved a frame, as a fraction of the free canvas."""
 
 
-AT_ONCE = 1280  # frames composed at once: what a CPU's cache holds
+AT_ONCE = 640  # frames composed at once: what a CPU's cache holds
 
 
 class Draws(NamedTuple):
