@@ -32,9 +32,9 @@ def config() -> RunConfig:
             clip_norm=1.0,
             ema_decay=0.995,
         ),
-        steps=1_400,
+        steps=900,
         batch_size=16,
-        validate_every=350,
+        validate_every=300,
     )
 
 
