@@ -158,7 +158,7 @@ def find_weights(path: Path) -> Path:
             return SHIPPED / f"{path}.safetensors"
         raise BadInput(
             f"{path}: no such weights file{nearest(str(path), shipped())}; name a .safetensors file, a run's folder, "
-            f"or what the package has: {', '.join(shipped())}"
+            f"or one of the package's own: {', '.join(shipped())}"
         )
     best = path / "best.safetensors"
     if best.is_file():

@@ -522,8 +522,15 @@ def bench(argv: list[str]) -> None:
     known = _models()
     if name == "kernels":
         rows = run_kernels(args)
+    elif name in known:
+        rows = run_model(known[name], args)
+    elif name in recipes.names() or name.endswith(".py"):
+        rows = run(recipes.load(name), args)
     else:
-        rows = run_model(known[name], args) if name in known else run(recipes.load(name), args)
+        names = ["kernels", *known, *recipes.names()]
+        raise BadInput(
+            f"bench {name!r}: unknown{nearest(name, names)}; there are {', '.join(names)}, or name a .py file"
+        )
     if args.json:
         made_by = engine.provenance(dist.setup(args.device))
         argv = ["moga-st", "bench", *argv]
@@ -560,19 +567,21 @@ def convert(argv: list[str]) -> None:
     suffix = ".pth" if args.from_ == "mmpose" else ".safetensors"
     if args.target.suffix != suffix:
         raise BadInput(f"{args.target}: name the output something{suffix}")
+    if not args.target.parent.is_dir():
+        raise BadInput(f"{args.target}: there is no folder {args.target.parent}; make it first")
     if args.from_ == "mmpose":
         if args.half:
             raise BadInput("--half: is for .safetensors; mmpose loads a .pth")
         _convert_pose(args)
         return
+    about: dict[str, Any] = {"converted_from": args.source.name}
     if args.from_ == "moga_st":
         path = checkpoint.find_weights(args.source)
         net, (_, config, about) = checkpoint.load_model(path), checkpoint.read_weights(path)
     else:
         net, config = run(args.source, args.from_)
-        about = {"converted_from": args.source.name}
-        if args.from_ == "openstl":
-            about["run"] = dataclasses.replace(recipes.load(args.recipe), model=config).to_dict()
+    if args.from_ == "openstl":
+        about["run"] = dataclasses.replace(recipes.load(args.recipe), model=config).to_dict()
     checkpoint.export_weights(args.target, net, config, about, args.half)
     size = sum(p.numel() for p in net.parameters()) / 1e6
     print(f"{args.target}: {type(net).__name__}, {size:.3f} M parameters, all {len(net.state_dict())} keys converted")

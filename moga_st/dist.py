@@ -34,8 +34,12 @@ def setup(device: str = "auto") -> torch.device:
         chosen = torch.device(device)
     except RuntimeError as error:
         raise BadInput(f"--device {device}: not a device; use auto, cpu, cuda or cuda:N") from error
+    if chosen.type not in ("cpu", "cuda"):
+        raise BadInput(f"--device {device}: not supported; use auto, cpu, cuda or cuda:N")
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise BadInput(f"--device {device}: this machine has no usable CUDA device; use --device cpu")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise BadInput(f"--device {device}: this machine has {torch.cuda.device_count()} CUDA devices, counted from 0")
     if chosen.type == "cpu":
         keep_freed_memory()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:

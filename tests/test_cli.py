@@ -159,7 +159,8 @@ def test_bench_times_a_network_of_no_recipe(capsys):
     code, out, _ = run(capsys, "bench", "lifter_xs", *flags)
     assert code == 0
     rows = {r["what"]: r for r in json.loads(out)["rows"]}
-    assert rows["forward and backward, eager"]["ms"] > rows["inference, eager"]["ms"]
+    assert set(rows) == {f"{a}, {b}" for a in ("forward and backward", "inference") for b in ("plain", "eager")}
+    assert all(row["samples/s"] == pytest.approx(1e3 / row["ms"]) for row in rows.values())
 
 
 def test_bench_times_the_kernels_against_a_copy_of_their_bytes(capsys):

@@ -1,6 +1,7 @@
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -27,4 +28,6 @@ def test_a_run_on_the_cpu_does_not_fault_its_memory_in_anew_every_step():
 
     pages = 5 * (40 << 20) // 4096
     assert faults(keep=True) < pages // 20
-    assert faults(keep=False) > pages // 2
+    huge = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not (huge.exists() and "[always]" in huge.read_text()):  # with pages of 2 MB there are few faults to avoid
+        assert faults(keep=False) > pages // 2

@@ -14,7 +14,6 @@ in integer arithmetic: the CPU, a GPU and every version of torch give the same s
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -62,15 +61,11 @@ def _mix(x: Tensor) -> Tensor:
     return x ^ shift_right(x, 31)
 
 
-@functools.cache
-def _start(seed: int) -> int:
-    return int(_mix(torch.tensor(seed) * _GOLDEN + _MIX2))
-
-
 def uniform(seed: int, index: Tensor, draws: int) -> Tensor:
     """Counter-based uniform numbers: index (b,) int64 -> (b, draws) float64 in [0, 1), 53 random bits."""
     counter = torch.arange(1, draws + 1, device=index.device)
-    stream = _mix(index * _GOLDEN + _start(seed))
+    start = torch.full((), seed, dtype=torch.int64, device=index.device)
+    stream = _mix(index * _GOLDEN + _mix(start * _GOLDEN + _MIX2))
     bits = _mix(stream[:, None] + counter * _GOLDEN)
     return ((bits >> 11) & ((1 << 53) - 1)).to(torch.float64) * 2.0**-53
 

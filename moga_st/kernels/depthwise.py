@@ -49,10 +49,14 @@ def multi_order(x: Tensor, low: nn.Conv2d, middle: nn.Conv2d, high: nn.Conv2d) -
     return _orders(first, *_parameters(middle), *_parameters(high), middle.dilation[0], high.dilation[0])
 
 
+def serve(device: torch.device) -> bool:
+    """Whether kernels run on this device."""
+    return kernels.enabled and _device_runs(device)
+
+
 def _kernel_runs(x: Tensor, *convs: nn.Conv2d) -> bool:
     return (
-        kernels.enabled
-        and _device_runs(x.device)
+        serve(x.device)
         and x.dtype in DTYPES
         and x.ndim == 4
         and 0 < x.numel() < 2**31  # offsets are 32-bit

@@ -74,6 +74,8 @@ class MovingDigits:
         for name in ("frames_in", "frames_out", "val_sequences", "test_sequences", "eval_batch"):
             if getattr(config, name) < 1:
                 raise BadInput(f"task.{name}: expected at least 1, got {getattr(config, name)}")
+        if config.motion.digits < 1:
+            raise BadInput(f"task.motion.digits: expected at least 1, got {config.motion.digits}")
         self.config, self.setting = config, setting
         self.frames = config.frames_in + config.frames_out
         if dist.rank() > 0:
