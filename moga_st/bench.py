@@ -42,6 +42,8 @@ class BenchConfig:
 
     batch_sizes: tuple[int, ...] = (1, 16)
     """Batch sizes of inference, networks and kernels; a recipe's training step runs at its own."""
+    training: bool = True
+    """Time the training step too."""
     repeats: int = 5
     """Timed repeats of each variant; the median counts."""
     compile: bool = True
@@ -136,15 +138,8 @@ def run(config: RunConfig, args: BenchConfig) -> list[dict[str, Any]]:
     rows = []
     if isinstance(task, MovingDigits):
         rows += _data(task, args.repeats)
-    rows += _pair("training step", config.batch_size, _training_steps(config, task, args, device), args, device)
-    dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
-    step = _update(config, task, to_device(config.model.build(), device), Runtime(device=args.device))
-    with kernels.use(False), Roofline(ceilings(device, dtype)) as roofline:  # it knows torch's own operators
-        step()
-    for row in rows:
-        if row["what"].startswith("training step"):
-            row["roofline"] = 1e3 * roofline.seconds / row["ms"]
-    rows.append({"what": "training step, roofline", "batch": config.batch_size} | _least(roofline))
+    if args.training:
+        rows += _training(config, task, args, device)
     frames = _count(config.model)[2]
     for size in args.batch_sizes:
         nets = _networks(config.model, args, device)
@@ -161,8 +156,9 @@ def run_model(model: ModelConfig, args: BenchConfig) -> list[dict[str, Any]]:
     for size in args.batch_sizes:
         x = torch.rand(size, *model.example_shape, device=device)
         trained, used = (_networks(model, args, device) for _ in range(2))
-        gradients = {name: partial(_gradients, net.train(), x) for name, net in trained.items() if "graph" not in name}
-        rows += _pair("forward and backward", size, gradients, args, device)
+        if args.training:
+            steps = {name: partial(_gradients, net.train(), x) for name, net in trained.items() if "graph" not in name}
+            rows += _pair("forward and backward", size, steps, args, device)
         inference = {name: partial(_infer, net, x, name, "float32") for name, net in used.items()}
         rows += _pair("inference", size, inference, args, device)
     return rows
@@ -228,6 +224,17 @@ def _data(task: MovingDigits, repeats: int) -> list[dict[str, Any]]:
     ]
     rows[1] |= {"ratio": rows[1]["samples/s"] / rows[0]["samples/s"], "against": rows[0]["what"]}
     return rows
+
+
+def _training(config: RunConfig, task: Task, args: BenchConfig, device: torch.device) -> list[dict[str, Any]]:
+    rows = _pair("training step", config.batch_size, _training_steps(config, task, args, device), args, device)
+    dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
+    step = _update(config, task, to_device(config.model.build(), device), Runtime(device=args.device))
+    with kernels.use(False), Roofline(ceilings(device, dtype)) as roofline:  # it knows torch's own operators
+        step()
+    for row in rows:
+        row["roofline"] = 1e3 * roofline.seconds / row["ms"]
+    return [*rows, {"what": "training step, roofline", "batch": config.batch_size} | _least(roofline)]
 
 
 def _training_steps(
