@@ -20,7 +20,7 @@ from skimage.transform import resize
 
 from moga_st.config import BadInput
 
-VIDEO = (".gif", ".mp4", ".avi", ".mov", ".mkv", ".webm")
+VIDEO = (".gif", ".mp4", ".m4v", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".ts", ".3gp")
 
 
 @dataclass(frozen=True)
