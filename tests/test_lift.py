@@ -17,7 +17,7 @@ from moga_st.data import mocap
 from moga_st.data.bvh import read_bvh
 from moga_st.data.camera import normalise_screen
 from moga_st.data.generated_poses import generate_clip
-from moga_st.data.keypoints import Keypoints
+from moga_st.data.keypoints import Keypoints, cut
 from moga_st.data.skeleton import JOINTS, MIRROR
 from moga_st.data.smoothing import OneEuro
 from moga_st.models.lifter import LifterConfig
@@ -49,8 +49,11 @@ def test_any_length_is_lifted_frame_for_frame(t):
     np.testing.assert_allclose(poses, expected - expected[:, :1], atol=1e-5)
 
 
-def test_centre_only_and_all_frames_models_agree_where_they_must():
+def test_centre_only_and_all_frames_models_agree_where_they_must(monkeypatch):
     """With weights shared, every frame's centre window is what the centre-only model sees."""
+    sizes = []
+    monkeypatch.setattr(lifting, "BATCH", 5)
+    monkeypatch.setattr(lifting, "cut", lambda x, starts, length: sizes.append(len(starts)) or cut(x, starts, length))
     torch.manual_seed(0)
     whole = LifterConfig(frames=5, width=8, depth=1).build().eval()
     centre = LifterConfig(frames=5, width=8, depth=1, centre_only=True).build().eval()
@@ -65,6 +68,7 @@ def test_centre_only_and_all_frames_models_agree_where_they_must():
             back = whole(mirrored)[0, 2][list(MIRROR)] * torch.tensor([-1.0, 1.0, 1.0])
             expected = (whole(window)[0, 2] + back) / 2
             np.testing.assert_allclose(poses[i], (expected - expected[:1]).numpy(), atol=1e-5)
+    assert sizes == [5, 5, 2]  # never more windows in memory than go through the network at once
 
 
 def test_upright_turns_camera_axes_about_x():
