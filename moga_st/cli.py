@@ -264,7 +264,8 @@ class Lift:
     weights: Positional[Path]
     """A .safetensors file, a run's folder, or the name of weights in the package."""
     source: Positional[Path]
-    """A video (.mp4, .mov, .gif, ...), or keypoints: npz, or json of COCO, OpenPose, AlphaPose or mmpose."""
+    """A video (.mp4, .mov, .gif, ...), or keypoints: .npz, or .json, or a folder of it, of COCO, OpenPose, AlphaPose or
+    mmpose."""
     video: Path | None = None
     """The video that a keypoint file was found in: drawn under the keypoints, and its size and rate are taken."""
     pose2d: str = "human"
@@ -280,7 +281,8 @@ class Lift:
     size_px: tuple[int, int] | None = None
     """Width and height of the image, where neither file nor video says."""
     fps: float | None = None
-    """Frame rate; the video's, else the file's, else 30."""
+    """Frame rate of the video, which keypoints of every 5th frame, numbered so, have a fifth of; the video's, else the
+    file's, else 30."""
     layout: Literal["h36m", "coco", "body_25", "halpe"] | None = None
     """Joint layout; by the number of joints if left out."""
     person: int | None = None
@@ -294,7 +296,7 @@ class Lift:
     device: str = "auto"
     """auto (CUDA if there is one), cpu, cuda or cuda:N."""
     out: Path = Path("lifted")
-    """Folder for NAME_3d.npz, .bvh, .png, .gif and .mp4; of a video also NAME_2d.json, which `lift` reads again."""
+    """Folder for NAME_3d.npz, .bvh, .png, .gif and .mp4; of a video also NAME_lift_2d.json, which `lift` reads."""
     json: bool = False
     """Print what was done as JSON."""
 
@@ -308,21 +310,22 @@ def lift(argv: list[str]) -> None:
 
     from moga_st import checkpoint, dist, lifting
     from moga_st.data.bvh import write_bvh
-    from moga_st.data.clips import VIDEO, open_video
+    from moga_st.data.clips import open_video
     from moga_st.data.keypoints import read_keypoints
     from moga_st.draw_pose import save_lift
 
+    # people are looked for in any other file, which may take long: all that can be checked comes before
+    is_video = not args.source.is_dir() and args.source.suffix.lower() not in (".npz", ".json")
+    _check_flags(args, is_video)
     device = dist.setup(args.device)
     net = checkpoint.load_model(checkpoint.find_weights(args.weights), device)
-    lifting.check_lifter(net)  # before people are looked for, which may take long
-    is_video = args.source.suffix.lower() in VIDEO
+    lifting.check_lifter(net)
     video = open_video(args.source) if is_video else None if args.video is None else open_video(args.video)
-    args.out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     file = args.source
     if is_video:
         assert video is not None
-        file = args.out / f"{args.source.stem}_2d.json"
+        file = args.out / f"{args.source.stem}_lift_2d.json"  # a name that keypoints of the user's own hardly have
         _find_people(args, video, device, file)
         written.append(file)
     found = read_keypoints(
@@ -336,9 +339,10 @@ def lift(argv: list[str]) -> None:
     start = time.perf_counter()
     poses_m = lifting.lift(net, found, device, args.one_euro if args.smooth else None)
     seconds = time.perf_counter() - start
+    args.out.mkdir(parents=True, exist_ok=True)
     stem = args.out / f"{args.source.stem}_3d"  # whatever --out is, the input itself is not written over
     upright_m = lifting.upright(poses_m)
-    frames = None if video is None else _frames_of(video, found)
+    frames = None if video is None else _frames_of(video, found, from_0=is_video)
     pictures = save_lift(stem, found.points_px, found.size_px, upright_m, found.fps, args.source.name, frames)
     bvh, npz = (stem.with_name(stem.name + suffix) for suffix in (".bvh", ".npz"))
     write_bvh(bvh, upright_m, found.fps)
@@ -368,11 +372,37 @@ def lift(argv: list[str]) -> None:
         )
 
 
-def _frames_of(video: Video, found: Keypoints) -> Video:
-    """The frames that keypoints were found in.  Some programs number a video's frames from 0 and some from 1; the
-    latter is sure only where the last number would otherwise lie beyond the end."""
+def _check_flags(args: Lift, is_video: bool) -> None:
+    if is_video:
+        if not args.source.exists():
+            raise BadInput(f"{args.source}: no such video, keypoint file or folder of them")
+        if args.video is not None:
+            raise BadInput(f"--video: {args.source} is a video itself; leave the flag out")
+    else:
+        for name in ("pose2d", "pose2d_weights", "detector", "detector_weights"):
+            if getattr(args, name) != getattr(Lift, name):
+                raise BadInput(f"--{name.replace('_', '-')}: is for a video; {args.source} holds keypoints already")
+    positive = {
+        "--fps": (args.fps,),
+        "--size-px": args.size_px or (),
+        "--one-euro.min-cutoff-hz": (args.one_euro.min_cutoff_hz,),
+        "--one-euro.speed-cutoff-hz": (args.one_euro.speed_cutoff_hz,),
+    }
+    for flag, values in positive.items():
+        for value in values:
+            if value is not None and not 0 < value < math.inf:
+                raise BadInput(f"{flag}: expected more than 0, got {value}")
+    if not 0 <= args.one_euro.beta < math.inf:
+        raise BadInput(f"--one-euro.beta: expected 0 or more, got {args.one_euro.beta}")
+    if not 0 <= args.min_confidence <= 1:
+        raise BadInput(f"--min-confidence: expected 0 to 1, got {args.min_confidence}")
+
+
+def _frames_of(video: Video, found: Keypoints, *, from_0: bool) -> Video:
+    """The frames that keypoints were found in, if they are numbered from 0.  Some programs number a video's frames from
+    1, which is sure only where the last number would otherwise lie beyond the end."""
     last = found.first_frame + found.frame_step * (len(found.points_px) - 1)
-    first = found.first_frame - (1 if last == video.frames and found.first_frame > 0 else 0)
+    first = found.first_frame - (1 if not from_0 and last == video.frames and found.first_frame > 0 else 0)
     return video.part(first, found.frame_step, len(found.points_px))
 
 
@@ -385,6 +415,7 @@ def _find_people(args: Lift, video: Video, device: torch.device, out: Path) -> N
     from moga_st.integrations.mmpose_2d import PeopleFinder
 
     find = PeopleFinder(device, args.pose2d, args.pose2d_weights, args.detector, args.detector_weights)
+    out.parent.mkdir(parents=True, exist_ok=True)  # before the search, which would be lost
     people = [find(frame) for frame in tqdm(video, "finding people", video.frames, unit="frame")]
     write_atomically(out, lambda part: write_people(part, people, video.size_px, video.fps, find.layout))
 

@@ -48,17 +48,10 @@ def lift(net: nn.Module, keypoints: Keypoints, device: torch.device, smooth: One
     screen = normalise_screen(torch.from_numpy(points).float(), size)[..., : net.config.channels].numpy()
     t, length = len(screen), net.config.frames
     # a net that gives only the centre frame needs a window around each
-    pad = length // 2
-    if net.config.centre_only:
-        padded = np.concatenate([screen[:1].repeat(pad, 0), screen, screen[-1:].repeat(pad, 0)])
-        starts = np.arange(t)
-        batches = cut(padded, starts, length)
-    else:
-        starts = windows(t, length, max(1, length // 2))
-        batches = cut(screen, starts, length)
+    starts = np.arange(t) - length // 2 if net.config.centre_only else windows(t, length, max(1, length // 2))
     predicted = []
-    for batch in torch.from_numpy(batches).split(BATCH):
-        x = batch.to(device)
+    for i in range(0, len(starts), BATCH):
+        x = torch.from_numpy(cut(screen, starts[i : i + BATCH], length)).to(device)
         predicted.append(((net(x) + flip(net(flip(x)))) / 2).float().cpu())
     poses = torch.cat(predicted).numpy()
     poses = poses[:, 0] if net.config.centre_only else blend(poses, starts, t)

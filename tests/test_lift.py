@@ -11,18 +11,22 @@ import pytest
 import torch
 from PIL import Image
 
-from moga_st import checkpoint, lifting
+from moga_st import checkpoint, cli, lifting
 from moga_st.config import BadInput
 from moga_st.data import mocap
 from moga_st.data.bvh import read_bvh
 from moga_st.data.camera import normalise_screen
+from moga_st.data.clips import Video
 from moga_st.data.generated_poses import generate_clip
-from moga_st.data.keypoints import Keypoints
+from moga_st.data.keypoints import Keypoints, cut
 from moga_st.data.skeleton import JOINTS, MIRROR
 from moga_st.data.smoothing import OneEuro
 from moga_st.models.lifter import LifterConfig
 from moga_st.models.moganet import MogaNetConfig
 from tests.test_cli import run
+
+# imageio leaves the pipes of its ffmpeg process to the garbage collector
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 def keypoints(t: int, seed: int = 0) -> Keypoints:
@@ -49,8 +53,11 @@ def test_any_length_is_lifted_frame_for_frame(t):
     np.testing.assert_allclose(poses, expected - expected[:, :1], atol=1e-5)
 
 
-def test_centre_only_and_all_frames_models_agree_where_they_must():
+def test_centre_only_and_all_frames_models_agree_where_they_must(monkeypatch):
     """With weights shared, every frame's centre window is what the centre-only model sees."""
+    sizes = []
+    monkeypatch.setattr(lifting, "BATCH", 5)
+    monkeypatch.setattr(lifting, "cut", lambda x, starts, length: sizes.append(len(starts)) or cut(x, starts, length))
     torch.manual_seed(0)
     whole = LifterConfig(frames=5, width=8, depth=1).build().eval()
     centre = LifterConfig(frames=5, width=8, depth=1, centre_only=True).build().eval()
@@ -65,6 +72,7 @@ def test_centre_only_and_all_frames_models_agree_where_they_must():
             back = whole(mirrored)[0, 2][list(MIRROR)] * torch.tensor([-1.0, 1.0, 1.0])
             expected = (whole(window)[0, 2] + back) / 2
             np.testing.assert_allclose(poses[i], (expected - expected[:1]).numpy(), atol=1e-5)
+    assert sizes == [5, 5, 2]  # never more windows in memory than go through the network at once
 
 
 def test_upright_turns_camera_axes_about_x():
@@ -87,8 +95,6 @@ def weights(tmp_path):
     return path
 
 
-# imageio leaves the pipes of its ffmpeg process to the garbage collector
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_lift_writes_poses_bvh_and_pictures(weights, tmp_path, capsys):
     found = keypoints(20)
     np.savez(tmp_path / "k.npz", keypoints=found.points_px, size_px=[1000, 800], fps=25.0, layout="h36m")
@@ -128,7 +134,6 @@ def grey_gif(path: Path, t: int) -> Path:
     return path
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(("person", "first", "numbered_from"), [(None, 1, 0), (0, 1, 0), (1, 2, 0), (None, 1, 1)])
 def test_the_frames_of_the_video_lie_under_the_keypoints(weights, tmp_path, capsys, person, first, numbered_from):
     frames = walkers(12)
@@ -154,6 +159,58 @@ def test_the_frames_of_the_video_lie_under_the_keypoints(weights, tmp_path, caps
     assert (panel.max(-1) - panel.min(-1) > 60).any()  # the skeleton's colours
     grey = np.median(panel, axis=(1, 2, 3))
     np.testing.assert_allclose(grey, 10 * np.arange(first, 12), atol=4)
+
+
+def test_every_fifth_frame_plays_as_long_as_the_video(weights, tmp_path, capsys):
+    frames = walkers(20)[2::5]
+    (tmp_path / "k.json").write_text(json.dumps(frames))
+    video = grey_gif(tmp_path / "v.gif", 20)
+    flags = ["--video", video, "--out", tmp_path / "o", "--device", "cpu", "--json"]
+    code, out, err = run(capsys, "lift", weights, tmp_path / "k.json", *flags)
+    assert code == 0, err
+    assert (json.loads(out)["frames"], json.loads(out)["fps"]) == (4, 4)  # of 20 fps
+    assert read_bvh(tmp_path / "o" / "k_3d.bvh").fps == pytest.approx(4)
+    assert iio.immeta(tmp_path / "o" / "k_3d.mp4", plugin="FFMPEG")["fps"] == pytest.approx(4)
+
+
+@pytest.mark.parametrize(("from_0", "first"), [(False, 2), (True, 3)])
+def test_only_numbers_of_other_programs_may_count_from_1(from_0, first):
+    """Frames 3 to 7 of a video that says it has 7: from 1, or a container that counts one too few."""
+    found = dataclasses.replace(keypoints(5), first_frame=3)
+    part = cli._frames_of(Video(Path("v.mp4"), (1000, 800), 50.0, 7), found, from_0=from_0)
+    assert part.shown == (first, first + 5, 1)
+
+
+@pytest.mark.parametrize(
+    ("source", "flags", "message"),
+    [
+        ("v.m4v", [], "v.m4v: cannot be decoded"),  # and is not taken for JSON
+        ("out", [], "out: no such video, keypoint file or folder of them"),
+        ("v.mp4", ["--video", "other.mp4"], "--video: v.mp4 is a video itself"),
+        ("k.json", ["--pose2d", "body26"], "--pose2d: is for a video; k.json holds keypoints"),
+        ("k.json", ["--pose2d-weights", "w.pth"], "--pose2d-weights: is for a video"),
+        ("k.npz", ["--detector", "whole-image"], "--detector: is for a video"),
+        ("k.npz", ["--detector-weights", "w.pth"], "--detector-weights: is for a video"),
+        ("v.mp4", ["--fps", "0"], "--fps: expected more than 0, got 0"),
+        ("v.mp4", ["--size-px", "100", "0"], "--size-px: expected more than 0, got 0"),
+        ("v.mp4", ["--min-confidence", "1.5"], "--min-confidence: expected 0 to 1, got 1.5"),
+        ("v.mp4", ["--one-euro.min-cutoff-hz", "0"], "--one-euro.min-cutoff-hz: expected more than 0, got 0"),
+        ("v.mp4", ["--one-euro.speed-cutoff-hz", "nan"], "--one-euro.speed-cutoff-hz: expected more than 0, got nan"),
+        ("v.mp4", ["--one-euro.beta", "-1"], "--one-euro.beta: expected 0 or more, got -1"),
+    ],
+)
+def test_wrong_flags_are_named_before_anything_is_done(weights, tmp_path, capsys, monkeypatch, source, flags, message):
+    def never(*_: object) -> None:
+        raise AssertionError("people are looked for")
+
+    monkeypatch.setattr(cli, "_find_people", never)
+    monkeypatch.chdir(tmp_path)
+    for name in ("v.m4v", "v.mp4", "k.json", "k.npz"):
+        Path(name).write_bytes(b"junk" * 100)
+    code, _, err = run(capsys, "lift", weights, source, "--device", "cpu", *flags)
+    assert code == 2, err
+    assert message in err
+    assert not Path("lifted").exists()
 
 
 def test_smoothing_is_on_unless_told(weights, tmp_path, capsys, monkeypatch):
@@ -183,11 +240,13 @@ def test_smoothing_is_on_unless_told(weights, tmp_path, capsys, monkeypatch):
 def test_a_video_without_mmpose_says_how_to_get_it_and_what_works_without(weights, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "mmpose", None)  # what makes `import mmpose` fail
     monkeypatch.setitem(sys.modules, "mmdet", None)
-    code, _, err = run(capsys, "lift", weights, grey_gif(tmp_path / "v.gif", 3), "--out", tmp_path, "--device", "cpu")
+    out = tmp_path / "o"
+    code, _, err = run(capsys, "lift", weights, grey_gif(tmp_path / "v.gif", 3), "--out", out, "--device", "cpu")
     assert code == 2
+    assert not out.exists()
     assert "pip install 'moga-st[mmpose]'" in err
     assert "--video" in err
-    code, _, err = run(capsys, "lift", weights, tmp_path / "none.mp4", "--device", "cpu")
+    code, _, err = run(capsys, "lift", weights, tmp_path / "none.mp4", "--out", out, "--device", "cpu")
     assert code == 2
     assert "none.mp4: no such video" in err
 
@@ -203,10 +262,11 @@ def test_a_video_without_mmpose_says_how_to_get_it_and_what_works_without(weight
 def test_bad_keypoint_files_leave_with_code_2(weights, tmp_path, capsys, name, content, message):
     if content is not None:
         (tmp_path / name).write_text(content)
-    code, _, err = run(capsys, "lift", weights, tmp_path / name, "--size-px", 100, 100)
+    code, _, err = run(capsys, "lift", weights, tmp_path / name, "--size-px", 100, 100, "--out", tmp_path / "o")
     assert code == 2
     assert message in err
     assert "Traceback" not in err
+    assert not (tmp_path / "o").exists()
 
 
 def test_data_prepare_writes_the_file_that_the_recipes_read(tmp_path, capsys, monkeypatch):

@@ -20,7 +20,7 @@ from skimage.transform import resize
 
 from moga_st.config import BadInput
 
-VIDEO = (".gif", ".mp4", ".avi", ".mov", ".mkv", ".webm")
+VIDEO = (".gif", ".mp4", ".m4v", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".ts", ".3gp")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,8 @@ def _decode(path: Path) -> Generator[np.ndarray, None, None]:
         if path.suffix.lower() == ".gif":
             yield from _read_gif(path)
         else:
-            yield from iio.imiter(path, plugin="FFMPEG")
+            # by content: left alone, imageio refuses endings that it does not know
+            yield from iio.imiter(path, plugin="FFMPEG", extension=".mp4")
     except Exception as error:  # the decoders raise whatever they like
         raise BadInput(f"{path}: cannot be decoded ({error})") from error
 

@@ -49,7 +49,7 @@ class Keypoints:
 
     points_px: np.ndarray  # (t, 17, 3) float32, Human3.6M-17: x, y, and confidence; 0 where a joint was filled in
     size_px: tuple[int, int]  # width and height of the image
-    fps: float
+    fps: float  # of the frames here
     layout: str  # the layout that the file was in
     first_frame: int  # number in the file of the first frame here; as in the file, it may count from 0 or 1
     frame_step: int  # between the numbers of consecutive frames
@@ -87,7 +87,8 @@ def read_keypoints(
           the inferencer's files, one an image.  :func:`write_people` adds size_px, fps and layout to it.
 
     Frames are numbered by image_id, frame_id, the last number in a file's name, or else by their order.
-    Numbers with a constant step count as consecutive; missing ones are filled.
+    Numbers with a constant step count as consecutive, at a frame rate as many times lower; missing ones are filled.
+    The step is that of all frames listed, also those without people, which OpenPose and mmpose write.
 
     A joint below ``min_confidence``, NaN, or at exactly (0, 0) is missing.  At most ``max_gap_s`` long, a gap
     is filled linearly in time, and held at the ends; in a longer one, a joint follows its nearest ancestor,
@@ -96,7 +97,8 @@ def read_keypoints(
 
     Args:
         size_px: width and height of the image, where the file does not say.
-        fps: frame rate; the file's, else 30.
+        fps: frame rate of the file's numbering: where that steps by 5, 5 times that of the keypoints; the file's,
+            else 30.
         layout: "h36m", "coco", "body_25" or "halpe"; by the number of joints if left out.
         person: the person's number in the file; where the file has none, people are followed over the frames
             and numbered from 0 as they appear (:func:`moga_st.data.tracking.follow`).  Left out: the one with
@@ -109,11 +111,11 @@ def read_keypoints(
     if not (0.0 <= min_confidence <= 1.0 and max_gap_s >= 0.0):
         raise BadInput(f"need min_confidence in [0, 1] and max_gap_s >= 0, got {min_confidence} and {max_gap_s}")
     said: dict[str, Any] = {}
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         detections, said = _from_npz(path)
-        kind = "npz"
+        listed, kind = {d.frame for d in detections}, "npz"
     else:
-        detections, kind, said = _from_json(path)
+        detections, listed, kind, said = _from_json(path)
     if not detections:
         raise BadInput(f"{path}: holds no person; give the detector's output for a clip with one")
     counts = Counter(len(d.points) for d in detections)
@@ -125,12 +127,14 @@ def read_keypoints(
     source = _layout(path, next(iter(counts)), named, kind)
     width, height = _size(path, said.get("size_px") if size_px is None else size_px)
     given = said.get("fps") if fps is None else fps
-    rate = FPS if given is None else given
-    if not (rate > 0 and math.isfinite(rate)):
-        raise BadInput(f"{path}: the frame rate must be positive, got {rate}")
+    if given is not None and not (given > 0 and math.isfinite(given)):
+        raise BadInput(f"{path}: the frame rate must be positive, got {given}")
 
-    detections, zero, step = _number(path, detections)
+    detections, zero, step = _number(path, detections, listed)
+    rate = (FPS if given is None else given) / step
     tracks, tracked = _tracks(detections, round(max_gap_s * rate) + 1)
+    if not tracks:
+        raise _nothing_seen(path, "anyone", min_confidence)
     taken, choice = _choose(path, tracks, person, tracked)
     chosen = tracks[taken]
     first, last = chosen[0].frame, chosen[-1].frame
@@ -141,10 +145,7 @@ def read_keypoints(
     points = to_h36m17(torch.from_numpy(points), source).numpy()
     missing = np.any(np.isnan(points), axis=-1)
     if missing.all():
-        raise BadInput(
-            f"{path}: no joint of {choice} has a place and a confidence of {min_confidence} or more; lower "
-            "--min-confidence or choose another person"
-        )
+        raise _nothing_seen(path, choice, min_confidence)
     _check_inside(path, points[~missing][:, :2], (width, height))
     filled, how = _fill(points, missing, round(max_gap_s * rate))
     parts = [
@@ -257,8 +258,9 @@ def _said(path: Path, meta: dict[str, Any]) -> dict[str, Any]:
     return said
 
 
-def _from_json(path: Path) -> tuple[list[Detection], str, dict[str, Any]]:
-    """Detections in the order of the file, the name of its format, and what it says of its video."""
+def _from_json(path: Path) -> tuple[list[Detection], set[int], str, dict[str, Any]]:
+    """Detections in the order of the file, the frames it lists, with people or without, the name of its format, and
+    what it says of its video."""
     if path.is_dir():
         files = sorted(path.glob("*.json"))
         if not files:
@@ -268,21 +270,23 @@ def _from_json(path: Path) -> tuple[list[Detection], str, dict[str, Any]]:
     else:
         contents, numbers, files = [_load(path)], [None], [path]
     found: list[Detection] = []
+    listed: set[int] = set()
     kinds = set()
     for file, content, number in zip(files, contents, numbers, strict=True):
         try:
-            detections, kind = _parse(content, number)
+            detections, frames, kind = _parse(content, number)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise BadInput(
                 f"{file}: not keypoints in COCO results, AlphaPose, OpenPose or mmpose JSON "
                 f"({type(error).__name__}: {error})"
             ) from error
         found += detections
+        listed.update(frames)
         kinds.add(kind)
     if len(kinds) > 1:
         raise BadInput(f"{path}: mixes {' and '.join(sorted(kinds))} files; keep those of one detector")
     meta = contents[0].get("meta_info") if isinstance(contents[0], dict) else None
-    return found, kinds.pop(), _said(path, meta) if isinstance(meta, dict) else {}
+    return found, listed, kinds.pop(), _said(path, meta) if isinstance(meta, dict) else {}
 
 
 def _load(file: Path) -> Any:
@@ -292,8 +296,8 @@ def _load(file: Path) -> Any:
         raise BadInput(f"{file}: cannot be read as JSON ({error})") from error
 
 
-def _parse(content: Any, number: int | None) -> tuple[list[Detection], str]:
-    """Detections of one file; ``number`` is the frame that a file of a folder stands for."""
+def _parse(content: Any, number: int | None) -> tuple[list[Detection], list[int], str]:
+    """Detections, frames listed and format of one file; ``number`` is the frame that a file of a folder stands for."""
     if isinstance(content, dict) and "instance_info" in content:
         content = content["instance_info"]
     if isinstance(content, dict) and "people" in content:
@@ -301,26 +305,26 @@ def _parse(content: Any, number: int | None) -> tuple[list[Detection], str]:
     if not isinstance(content, list):
         raise ValueError("expected a list, or an object with 'people' or 'instance_info'")
     if not content:
-        return [], "empty" if number is None else "mmpose"
+        return ([], [], "empty") if number is None else ([], [number], "mmpose")
     keys = content[0].keys()
     if "people" in keys:
         frames = [(i if number is None else number, frame["people"]) for i, frame in enumerate(content)]
-        return [
+        found = [
             Detection(i, _points(p["pose_keypoints_2d"]), _whole(p.get("person_id")))
             for i, people in frames
             for p in people
             if len(p["pose_keypoints_2d"])
-        ], "OpenPose"
+        ]
+        return found, [i for i, _ in frames], "OpenPose"
     if "instances" in keys:
         frames = [(int(frame["frame_id"]), frame["instances"]) for frame in content]
-        return [_instance(i, p) for i, people in frames for p in people], "mmpose"
+        return [_instance(i, p) for i, people in frames for p in people], [i for i, _ in frames], "mmpose"
     if "keypoint_scores" in keys:
-        return [_instance(number or 0, p) for p in content], "mmpose"
+        return [_instance(number or 0, p) for p in content], [number or 0], "mmpose"
     numbers = _frame_numbers([p["image_id"] for p in content])
     alphapose = "idx" in keys or isinstance(content[0]["image_id"], str)
-    return [
-        Detection(i, _points(p["keypoints"]), _whole(p.get("idx"))) for i, p in zip(numbers, content, strict=True)
-    ], "AlphaPose" if alphapose else "COCO results"
+    found = [Detection(i, _points(p["keypoints"]), _whole(p.get("idx"))) for i, p in zip(numbers, content, strict=True)]
+    return found, numbers, "AlphaPose" if alphapose else "COCO results"
 
 
 def _instance(frame: int, person: dict[str, Any]) -> Detection:
@@ -399,10 +403,10 @@ def _check_inside(path: Path, xy_px: np.ndarray, size_px: tuple[int, int]) -> No
         )
 
 
-def _number(path: Path, detections: list[Detection]) -> tuple[list[Detection], int, int]:
-    """Sorted and numbered 0, 1, ...; then the first number in the file and the step between numbers."""
+def _number(path: Path, detections: list[Detection], listed: set[int]) -> tuple[list[Detection], int, int]:
+    """Sorted and numbered 0, 1, ...; then the first number ``listed`` in the file and the step between numbers."""
     detections = sorted(detections, key=lambda d: d.frame)
-    present = sorted({d.frame for d in detections})
+    present = sorted(listed)
     step = math.gcd(*(b - a for a, b in pairwise(present))) or 1
     span = (present[-1] - present[0]) // step + 1
     if span > 20 * len(present) + 100:
@@ -414,18 +418,19 @@ def _number(path: Path, detections: list[Detection]) -> tuple[list[Detection], i
 
 
 def _tracks(detections: list[Detection], patience: int) -> tuple[dict[int, list[Detection]], bool]:
-    """Detections by person, and whether the file numbers them.  If not, and a frame holds several, they are
-    followed."""
+    """Detections by person, and whether the file numbers them.  If not, those that show no joint are nobody, and
+    where a frame holds several, they are followed."""
     tracks: dict[int, list[Detection]] = {}
     if all(d.track is not None for d in detections):
         for d in detections:
             tracks.setdefault(d.track or 0, []).append(d)
         return {k: list({d.frame: d for d in v}.values()) for k, v in sorted(tracks.items())}, True
+    detections = [d for d in detections if not np.isnan(d.points[:, :2]).all()]
     by_frame: dict[int, list[Detection]] = {}
     for d in detections:
         by_frame.setdefault(d.frame, []).append(d)
     if len(by_frame) == len(detections):
-        return {0: detections}, False
+        return ({0: detections} if detections else {}), False
     numbers = follow({frame: [d.points for d in people] for frame, people in by_frame.items()}, patience)
     for frame, people in by_frame.items():
         for number, d in zip(numbers[frame], people, strict=True):
@@ -445,6 +450,13 @@ def _choose(path: Path, tracks: dict[int, list[Detection]], person: int | None, 
     why = "" if person is not None else ", the largest boxes summed over the frames"
     numbered = "numbered in the file" if tracked else "followed over the frames"
     return chosen, f"person {chosen} of {len(tracks)} ({numbered}{why})"
+
+
+def _nothing_seen(path: Path, whom: str, min_confidence: float) -> BadInput:
+    return BadInput(
+        f"{path}: no joint of {whom} has a place and a confidence of {min_confidence} or more; lower "
+        "--min-confidence or choose another person"
+    )
 
 
 def _missing_as_nan(points: np.ndarray, min_confidence: float) -> np.ndarray:

@@ -17,7 +17,7 @@ from moga_st.config import BadInput
 class OneEuro:
     """A causal low-pass filter whose cutoff rises with the speed: what stands stops trembling, what is fast does not
     lag.  Coordinates and speeds are relative to the person's size in the image, so that one setting fits near and far
-    people and all resolutions.  The defaults gave the least MPJPE on lifted keypoints with detector noise."""
+    people and all resolutions."""
 
     min_cutoff_hz: float = 4.0
     """Cutoff at rest: lower trembles less and lags more."""

@@ -253,19 +253,30 @@ def _import_mmpose() -> tuple[types.ModuleType, types.ModuleType]:
     Raises:
         BadInput: mmpose is not installed, or not with versions that work together.
     """
+    with importing("this model"):
+        importlib.import_module("mmpose")
+        with mmcv_ops():
+            backbones, heads = map(importlib.import_module, ("mmpose.models.backbones", "mmpose.models.heads"))
+        importlib.import_module("mmpose.datasets")
+    return backbones, heads
+
+
+@contextlib.contextmanager
+def importing(what: str, otherwise: str = "") -> Iterator[None]:
+    """Inside, mmpose can be imported without the warnings of its parts.
+
+    Raises:
+        BadInput: it cannot; with what needs it, how to install it, and what to do ``otherwise``.
+    """
     try:
         with warnings.catch_warnings():  # about optional parts of mmcv and mmdet, which nothing here uses
             warnings.simplefilter("ignore")
-            importlib.import_module("mmpose")
-            with mmcv_ops():
-                backbones, heads = map(importlib.import_module, ("mmpose.models.backbones", "mmpose.models.heads"))
-            importlib.import_module("mmpose.datasets")
+            yield
     except (ImportError, AssertionError, ValueError) as error:  # what mmpose and its parts raise for wrong versions
         raise BadInput(
-            f"this model needs mmpose, which cannot be imported ({error}); "
-            "install it with: pip install 'moga-st[mmpose]'"
+            f"{what} needs mmpose, which cannot be imported ({error}); install it with: "
+            f"pip install 'moga-st[mmpose]'{otherwise}"
         ) from error
-    return backbones, heads
 
 
 @contextlib.contextmanager

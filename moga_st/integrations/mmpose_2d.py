@@ -10,7 +10,6 @@ import contextlib
 import importlib
 import importlib.util
 import logging
-import pickle
 import sys
 import urllib.parse
 import warnings
@@ -22,8 +21,9 @@ import numpy as np
 import torch
 import torchvision
 
+from moga_st import checkpoint
 from moga_st.config import BadInput, nearest
-from moga_st.integrations.mmpose import mmcv_ops  # which also lets torch load what mmengine saved
+from moga_st.integrations.mmpose import importing, mmcv_ops  # which also lets torch load what mmengine saved
 
 WHOLE_IMAGE = "whole-image"
 _OPS = ("carafe", "merge_cells", "modulated_deform_conv", "nms", "roi_align")  # submodules of mmcv.ops that mmdet names
@@ -42,8 +42,8 @@ class PeopleFinder:
     Published weights are looked for among torch hub's checkpoints and downloaded to there.
 
     Raises:
-        BadInput: no mmpose, no such config, a layout that cannot be converted, or weights that cannot be had, cannot be
-            read safely or are another network's.
+        BadInput: no mmpose, no such config, one that mmpose cannot build, a layout that cannot be converted, or weights
+            that cannot be had, cannot be read safely or are another network's.
     """
 
     layout: str  # "h36m", "coco" or "halpe", as `read_keypoints` takes it
@@ -59,7 +59,9 @@ class PeopleFinder:
         inferencer, default_detectors = _import_mmpose()
         config, url = _find_config("mmpose", pose2d, "--pose2d")
         weights = _find_weights(pose2d_weights, url, pose2d, "--pose2d-weights")
+        tensors = _tensors(weights)
         options: dict[str, Any] = {"det_model": WHOLE_IMAGE}
+        boxes, box_tensors = None, {}
         if config.get("data_mode", "topdown") == "topdown" and detector != WHOLE_IMAGE:
             name = detector or default_detectors["human"]["model"]
             found, det_url = _find_config("mmdet", name, "--detector")
@@ -69,20 +71,22 @@ class PeopleFinder:
                 boxes = _find_weights(detector_weights, det_url, name, "--detector-weights")
             except BadInput as error:
                 raise BadInput(f"{error}; or take the whole image as the box with --detector {WHOLE_IMAGE}") from error
+            box_tensors = _tensors(boxes)
             # mmpose takes a config's file here and no config
             options = {"det_model": found.filename, "det_weights": str(boxes), "det_cat_ids": (0,)}
         with _quiet():
             try:
                 self._inferencer = inferencer(config, str(weights), device=str(device), **options)
-            except pickle.UnpicklingError as error:
-                files = " or ".join(str(f) for f in (weights, options.get("det_weights")) if f)
+            except Exception as error:  # whatever the classes that a config names raise
+                configs = " or ".join([pose2d, *([options["det_model"]] if boxes else [])])
+                files = " or ".join(str(f) for f in (weights, boxes) if f)
                 raise BadInput(
-                    f"{files}: holds more than tensors and mmengine's records, which torch refuses to load ({error})"
+                    f"{configs}: mmpose cannot build it or load {files} into it ({type(error).__name__}: {error})"
                 ) from error
-            _check_loaded(self._inferencer.model, weights)
-            self._detects = self._inferencer.detector is not None if hasattr(self._inferencer, "detector") else False
-            if self._detects:
-                _check_loaded(self._inferencer.detector.model, Path(options["det_weights"]))
+            _check_loaded(self._inferencer.model, tensors, weights)
+            self._detects = boxes is not None
+            if boxes is not None:
+                _check_loaded(self._inferencer.detector.model, box_tensors, boxes)
         self.layout = _layout(pose2d, self._inferencer.model.dataset_meta)
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
@@ -130,18 +134,15 @@ def batched_nms(
 
 def _import_mmpose() -> tuple[Any, dict[str, dict[str, Any]]]:
     """The inferencer's class and mmpose's default detectors by what they detect."""
-    try:
-        with _quiet(), _mmdet_on_mmcv_lite():
-            for name in ("mmpose", "mmdet.models", "mmdet.apis"):
-                importlib.import_module(name)
-            apis = importlib.import_module("mmpose.apis")
-            detectors = importlib.import_module("mmpose.apis.inferencers.utils").default_det_models
-    except (ImportError, AssertionError, ValueError) as error:  # what mmpose and its parts raise for wrong versions
-        raise BadInput(
-            f"finding people in a video needs mmpose, which cannot be imported ({error}); install it with: "
-            "pip install 'moga-st[mmpose]'. Without it, give the 2D keypoints that another program found, a file of "
-            "COCO, OpenPose, AlphaPose or mmpose, and the video with --video"
-        ) from error
+    otherwise = (
+        ". Without it, give the 2D keypoints that another program found, a file of COCO, OpenPose, AlphaPose or "
+        "mmpose, and the video with --video"
+    )
+    with importing("finding people in a video", otherwise), _quiet(), _mmdet_on_mmcv_lite():
+        for name in ("mmpose", "mmdet.models", "mmdet.apis"):
+            importlib.import_module(name)
+        apis = importlib.import_module("mmpose.apis")
+        detectors = importlib.import_module("mmpose.apis.inferencers.utils").default_det_models
     return apis.Pose2DInferencer, detectors
 
 
@@ -175,7 +176,10 @@ def _find_config(scope: str, name: str, flag: str) -> tuple[Any, str | None]:
     """A config by file, name or alias, and the address of the weights published for it."""
     config_class = importlib.import_module("mmengine.config").Config
     if Path(name).is_file():
-        return config_class.fromfile(name), None
+        try:
+            return config_class.fromfile(name), None
+        except Exception as error:  # a config is a program
+            raise BadInput(f"{name}: cannot be read as a config ({type(error).__name__}: {error})") from error
     base: Any = importlib.import_module("mmengine.infer").BaseInferencer
     folder = base._get_repo_or_mim_dir(scope)
     known: dict[str, dict[str, Any]] = {}
@@ -211,14 +215,26 @@ def _find_weights(given: Path | None, url: str | None, config: str, flag: str) -
     return path
 
 
-def _check_loaded(net: torch.nn.Module, path: Path) -> None:
-    """mmengine only prints which weights are missing, and leaves them random."""
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    loaded = {k.removeprefix("module.") for k in checkpoint.get("state_dict", checkpoint)}
-    missing = [k for k in net.state_dict() if k not in loaded and not k.endswith("num_batches_tracked")]
-    if missing:
+def _tensors(path: Path) -> dict[str, Any]:
+    """The weights in a checkpoint by name."""
+    content: Any = checkpoint.load(path)
+    state = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(k, str) for k in state):
+        raise BadInput(f"{path}: holds no weights by name; give a checkpoint (.pth) of mmpose or mmdet")
+    return {k.removeprefix("module."): v for k, v in state.items()}
+
+
+def _check_loaded(net: torch.nn.Module, tensors: dict[str, Any], path: Path) -> None:
+    """mmengine only prints which weights are missing or of another shape, and leaves them random."""
+    wrong = [
+        name
+        for name, own in net.state_dict().items()
+        if getattr(tensors.get(name), "shape", None) != own.shape and not name.endswith("num_batches_tracked")
+    ]
+    if wrong:
         raise BadInput(
-            f"{path}: the weights of another network: {len(missing)} of the config's are missing, first {missing[0]}"
+            f"{path}: the weights of another network: {len(wrong)} of the config's are missing or of another shape, "
+            f"first {wrong[0]}"
         )
 
 

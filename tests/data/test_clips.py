@@ -124,6 +124,16 @@ def test_a_video_is_decoded_again_by_every_loop(tmp_path):
     np.testing.assert_allclose(np.stack(list(part)).astype(int), steps(10)[[2, 5]], atol=6)
 
 
+@pytest.mark.parametrize("ending", [".m4v", ".ts", ".MPG", ".wmv", ".unknown"])
+def test_a_video_is_known_by_its_content(tmp_path, ending):
+    write_video(tmp_path / "a.mkv", steps(10)).rename(tmp_path / f"a{ending}")
+    video = open_video(tmp_path / f"a{ending}")
+    assert (video.size_px, video.fps, video.frames) == ((64, 32), 12, 10)
+    np.testing.assert_allclose(np.stack(list(video)).astype(int), steps(10), atol=6)
+    if ending != ".unknown":
+        assert len(read_clip(tmp_path / f"a{ending}", 1, (32, 64))) == 10
+
+
 def test_a_phones_video_is_turned_upright(tmp_path):
     write_video(tmp_path / "a.mp4", steps(3))
     turn = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-display_rotation", "90", "-i", str(tmp_path / "a.mp4")]

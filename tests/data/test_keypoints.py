@@ -233,7 +233,11 @@ def test_joints_below_the_threshold_do_not_make_a_person_large(tmp_path):
     sure, ghost = person(COCO17, 5, tall=0.5), person(COCO17, 5, x=700)
     ghost[:, :, 2] = 0.1
     frames = [{"frame_id": i, "instances": [mmpose_instance(ghost[i]), mmpose_instance(sure[i])]} for i in range(5)]
-    check(read_keypoints(save_json(tmp_path / "a.json", frames), size_px=SIZE), sure, COCO17)
+    got = read_keypoints(save_json(tmp_path / "a.json", frames), size_px=SIZE)
+    check(got, sure, COCO17)
+    assert (got.person, got.people) == (0, 1)  # nor a person of their own
+    with pytest.raises(BadInput, match=r"a\.json: no joint of anyone has .* 0.95 or more; lower --min-confidence"):
+        read_keypoints(tmp_path / "a.json", size_px=SIZE, min_confidence=0.95)
 
 
 # --- missing joints and frames ---
@@ -316,6 +320,53 @@ def test_a_constant_step_between_numbers_is_one_frame(tmp_path):
     check(got, points, COCO17)
     assert (got.first_frame, got.frame_step) == (3, 5)
     assert "frames 3 to 23 in steps of 5" in got.note
+
+
+def test_the_frame_rate_is_that_of_the_numbering_and_falls_with_the_step(tmp_path):
+    """Every 5th frame at 50 fps is 10 fps, in which a gap of 4 frames is short for 0.5 s and one of 6 is long."""
+    points = body(30)
+    points[5:9, 3, 2] = points[15:21, 3, 2] = 0.0
+    write_people(tmp_path / "a.json", [[p] for p in points], SIZE, 50.0, "h36m")
+    content = json.loads((tmp_path / "a.json").read_text())
+    for frame in content["instance_info"]:
+        frame["frame_id"] *= 5
+    for fps, expected in ((None, 10.0), (100.0, 20.0)):
+        got = read_keypoints(save_json(tmp_path / "a.json", content), fps=fps)
+        assert (got.fps, got.frame_step) == (expected, 5)
+    assert "20 fps" in got.note
+    note = read_keypoints(tmp_path / "a.json").note
+    assert "4 between neighbours in time (gaps up to 5 frames), 6 along with the body" in note
+    del content["meta_info"]
+    got = read_keypoints(save_json(tmp_path / "a.json", content), size_px=SIZE, layout="h36m")
+    assert got.fps == 6.0
+    assert "6 fps (assumed)" in got.note
+
+
+@pytest.mark.parametrize("form", ["OpenPose folder", "OpenPose list", "mmpose list", "mmpose folder"])
+def test_frames_listed_without_people_count_for_the_step(tmp_path, form):
+    """A person found in every second of 9 frames was there for 9 frames."""
+    program, _, kind = form.partition(" ")
+    layout = BODY_25 if program == "OpenPose" else COCO17
+    points = person(layout, 9)
+    people = [[p] if i % 2 == 0 else [] for i, p in enumerate(points)]
+    if program == "OpenPose":
+        contents: list = [openpose(found) for found in people]
+    else:
+        contents = [[mmpose_instance(p) for p in found] for found in people]
+    path = tmp_path / "a.json"
+    if kind == "folder":
+        path = tmp_path / "out"
+        for i, content in enumerate(contents):
+            save_json(path / f"{i:04}{'_keypoints' if program == 'OpenPose' else ''}.json", content)
+    elif program == "OpenPose":
+        save_json(path, contents)
+    else:
+        save_json(path, [{"frame_id": i, "instances": found} for i, found in enumerate(contents)])
+    got = read_keypoints(path, size_px=SIZE, fps=30.0)
+    assert (got.frame_step, got.fps) == (1, 30.0)
+    expected = as_h36m(points, layout)
+    expected[1::2, :, 2] = 0.0
+    np.testing.assert_allclose(got.points_px, expected, atol=1e-3)  # a straight walk
 
 
 def test_everything_given_back_is_finite_whatever_is_missing(tmp_path):

@@ -199,7 +199,7 @@ def test_lift_of_a_video_is_mmposes_keypoints_lifted(pose_weights, video, tmp_pa
     result = json.loads(done.stdout)
     assert (result["frames"], result["people"], result["fps"]) == (FRAMES, 1, 25)
 
-    written = json.loads((tmp_path / "o" / "clip_2d.json").read_text())
+    written = json.loads((tmp_path / "o" / "clip_lift_2d.json").read_text())
     assert written["meta_info"] == {"size_px": [144, 192], "fps": 25, "layout": "coco"}
     expected = by_mmpose(pose_weights, video)
     assert len(written["instance_info"]) == FRAMES
@@ -210,12 +210,12 @@ def test_lift_of_a_video_is_mmposes_keypoints_lifted(pose_weights, video, tmp_pa
         np.testing.assert_allclose(person["keypoint_scores"], expected[i][0, :, 2], atol=6e-5)
     assert np.ptp(np.concatenate(expected), axis=0).max() > 5  # they are not all the same
 
-    found = read_keypoints(tmp_path / "o" / "clip_2d.json", min_confidence=0.0)
+    found = read_keypoints(tmp_path / "o" / "clip_lift_2d.json", min_confidence=0.0)
     poses = lifting.lift(checkpoint.load_model(tmp_path / "w.safetensors", CPU), found, CPU)
     with np.load(tmp_path / "o" / "clip_3d.npz") as saved:
         np.testing.assert_allclose(saved["poses_m"], lifting.upright(poses), atol=1e-5)
     assert [Path(p).name for p in result["written"]] == [
-        "clip_2d.json",
+        "clip_lift_2d.json",
         *(f"clip_3d.{suffix}" for suffix in ("npz", "bvh", "png", "gif", "mp4")),
     ]
     assert len(iio.imread(tmp_path / "o" / "clip_3d.mp4", plugin="FFMPEG")) == FRAMES
@@ -269,7 +269,7 @@ def test_checkpoints_load_under_torchs_guard_and_code_does_not(pose_weights, tmp
 
     for bad in (Evil(), Worse()):
         torch.save({"state_dict": {}, "meta": bad}, tmp_path / "bad.pth")
-        with pytest.raises(BadInput, match=r"bad\.pth: holds more than tensors"):
+        with pytest.raises(BadInput, match=r"bad\.pth: not a readable checkpoint"):
             PeopleFinder(CPU, CONFIG, tmp_path / "bad.pth", "whole-image")
     assert not (tmp_path / "it_ran").exists()
 
@@ -277,10 +277,30 @@ def test_checkpoints_load_under_torchs_guard_and_code_does_not(pose_weights, tmp
 @needs_mmpose
 def test_weights_of_another_network_are_refused(pose_weights, tmp_path):
     state = torch.load(pose_weights, weights_only=False)["state_dict"]
-    del state["head.final_layer.weight"]
-    torch.save({"state_dict": state}, tmp_path / "other.pth")
-    with pytest.raises(BadInput, match=r"other\.pth: the weights of another network: 1 of .* head\.final_layer"):
-        PeopleFinder(CPU, CONFIG, tmp_path / "other.pth", "whole-image")
+    weight = state.pop("head.final_layer.weight")
+    for changed in (state, state | {"head.final_layer.weight": weight[:5]}):  # mmengine takes both
+        torch.save({"state_dict": changed}, tmp_path / "other.pth")
+        with pytest.raises(BadInput, match=r"other\.pth: the weights of another network: 1 of .* head\.final_layer"):
+            PeopleFinder(CPU, CONFIG, tmp_path / "other.pth", "whole-image")
+
+
+@needs_mmpose
+def test_broken_weights_and_configs_are_named(pose_weights, tmp_path):
+    path = tmp_path / "w.pth"
+    path.write_bytes(pose_weights.read_bytes()[:5000])
+    with pytest.raises(BadInput, match=r"w\.pth: not a readable checkpoint"):
+        PeopleFinder(CPU, CONFIG, path, "whole-image")
+    for content in ([1], {"state_dict": [1]}):
+        torch.save(content, path)
+        with pytest.raises(BadInput, match=r"w\.pth: holds no weights by name"):
+            PeopleFinder(CPU, CONFIG, path, "whole-image")
+    config = tmp_path / "mine.py"
+    config.write_text("model = dict(type='NoSuchNetwork')\ndata_mode = 'topdown'\n")
+    with pytest.raises(BadInput, match=r"mine\.py: mmpose cannot build it or load .*pose\.pth .*NoSuchNetwork"):
+        PeopleFinder(CPU, str(config), pose_weights, "whole-image")
+    config.write_text("model = (")
+    with pytest.raises(BadInput, match=r"mine\.py: cannot be read as a config"):
+        PeopleFinder(CPU, str(config), pose_weights, "whole-image")
 
 
 @needs_mmpose
