@@ -295,7 +295,7 @@ def test_the_lifters_features_are_what_its_head_reads(tmp_path):
 def test_the_lifters_arguments(tmp_path):
     net = build(type="MogaLifter", arch="s", frames=27, channels=3, drop_path_rate=0.18)
     assert [m.rate for m in net.modules() if isinstance(m, DropPath)] == pytest.approx([0.02 * i for i in range(10)])
-    assert net.eval()(random(1, 27, 17, 3)).shape == (1, 27, 17, 144)
+    assert net.eval()(random(1, 27, 17, 3)).shape == (1, 27, 17, 128)
     with pytest.raises(BadInput, match="'m' is none of xs, s, b"):
         build(type="MogaLifter", arch="m")
     config = lifter.LifterConfig(width=16, depth=1)
