@@ -1,0 +1,37 @@
+"""The weights inside the package."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from moga_st import checkpoint, load_model
+from moga_st.data.poses import GeneratedConfig
+from moga_st.tasks.pose import PoseConfig
+from moga_st.tasks.task import Setting
+
+RECORDS = Path(__file__).parents[1] / "experiments" / "records"
+
+
+@pytest.mark.parametrize("name", checkpoint.shipped())
+def test_shipped_weights_are_small_and_say_where_they_come_from(name):
+    path = checkpoint.find_weights(Path(name))
+    assert path.stat().st_size < 12e6
+    about = checkpoint.read_weights(path).about
+    assert about["run"]["name"] == name
+    assert about["made_by"]["git"]["clean"]
+    record = json.loads((RECORDS / f"{name}.json").read_text())
+    assert record["trained"]["run"] == about["run"]
+    assert record["trained"]["best_step"] == about["best_step"]
+    assert all(isinstance(v, float) for k, v in record["scores"].items() if "/" not in k)
+
+
+def test_the_shipped_lifter_lifts_a_body_it_has_never_seen(tmp_path):
+    """Trained on motion capture of people; here the articulated body of the demo, seen by a noisy detector."""
+    task = PoseConfig(GeneratedConfig(), keypoints="noisy", confidence=True, val_clips=2).build(
+        Setting(torch.device("cpu"), tmp_path)
+    )
+    scores = task.evaluate(load_model("lifter_xs_27f"), "val")
+    assert scores["mpjpe"] < 0.6 * scores["mean_pose/mpjpe"]
+    assert scores["p_mpjpe"] < 0.5 * scores["mean_pose/p_mpjpe"]
