@@ -1,8 +1,9 @@
 """Depthwise convolutions, "same" padding, stride 1, in channels-last: alone, before a GELU, and in several orders.
 
 :func:`depthwise`, :func:`depthwise_gelu` and :func:`multi_order` take the ``nn.Conv2d`` modules that hold the
-parameters.  Where no kernel runs (a CPU, no Triton, another dtype, the switch in ``moga_st.kernels``) they are what
-their docstring's one line of PyTorch says, to the bit.
+parameters.  Where no kernel runs (no Triton, another dtype, the switch in ``moga_st.kernels``) they are what their
+docstring's one line of PyTorch says, to the bit.  A CPU has its own way for kernels larger than 3x3
+(``depthwise_cpu.py``).
 
 Shape legend: ``b c h w``; ``k`` kernel size, ``d`` dilation.  Taps are a weight as kernels read it, (k * k, c).
 """
@@ -19,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moga_st import kernels
+from moga_st.kernels import depthwise_cpu
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -26,14 +28,14 @@ DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 def depthwise(x: Tensor, conv: nn.Conv2d) -> Tensor:
     """``conv(x)``: (b, c, h, w) -> (b, c, h, w)."""
     if not _kernel_runs(x, conv):
-        return conv(x)
+        return _without_kernel(x, conv)
     return _depthwise(_prepared(x), *_parameters(conv), conv.dilation[0])
 
 
 def depthwise_gelu(x: Tensor, conv: nn.Conv2d) -> Tensor:
     """``F.gelu(conv(x))``: (b, c, h, w) -> (b, c, h, w)."""
     if not _kernel_runs(x, conv):
-        return F.gelu(conv(x))
+        return F.gelu(_without_kernel(x, conv))
     keep = torch.is_grad_enabled()  # the backward pass needs what went into the GELU
     return _depthwise_gelu(_prepared(x), *_parameters(conv), conv.dilation[0], keep)[0]
 
@@ -43,10 +45,19 @@ def multi_order(x: Tensor, low: nn.Conv2d, middle: nn.Conv2d, high: nn.Conv2d) -
     many as the three see: (b, c, h, w) -> (b, c, h, w).  The kernels work on ranges in place of slices and copies."""
     if not _kernel_runs(x, low, middle, high):
         widths = middle.in_channels, high.in_channels
-        first, second, third = low(x).split([low.in_channels - sum(widths), *widths], dim=1)
-        return torch.cat([first, middle(second), high(third)], dim=1)
+        first, second, third = depthwise(x, low).split([low.in_channels - sum(widths), *widths], dim=1)
+        return torch.cat([first, depthwise(second, middle), depthwise(third, high)], dim=1)
     first = depthwise(x, low)
     return _orders(first, *_parameters(middle), *_parameters(high), middle.dilation[0], high.dilation[0])
+
+
+def _without_kernel(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    if not kernels.enabled or x.device.type != "cpu" or conv.kernel_size[0] == 3 or not _suits(x, conv):
+        return conv(x)  # torch is as fast with 3x3 as its library can be
+    tensors = x, conv.weight, conv.bias
+    if torch.is_autocast_enabled("cpu") and x.dtype != torch.float64:
+        tensors = (tensor.to(torch.get_autocast_dtype("cpu")) for tensor in tensors)  # type: ignore[union-attr]
+    return depthwise_cpu.Depthwise.apply(*tensors, conv.dilation[0])
 
 
 def serve(device: torch.device) -> bool:
@@ -55,13 +66,11 @@ def serve(device: torch.device) -> bool:
 
 
 def _kernel_runs(x: Tensor, *convs: nn.Conv2d) -> bool:
-    return (
-        serve(x.device)
-        and x.dtype in DTYPES
-        and x.ndim == 4
-        and 0 < x.numel() < 2**31  # offsets are 32-bit
-        and all(_is_same_depthwise(conv, x) for conv in convs)
-    )
+    return serve(x.device) and x.numel() < 2**31 and all(_suits(x, conv) for conv in convs)  # offsets are 32-bit
+
+
+def _suits(x: Tensor, conv: nn.Conv2d) -> bool:
+    return x.dtype in DTYPES and x.ndim == 4 and x.numel() > 0 and _is_same_depthwise(conv, x)
 
 
 @torch.compiler.assume_constant_result

@@ -317,6 +317,53 @@ def test_large_maps(dtype):
         assert_right(net, kernel_results(net, x, dy), x, dy, dtype)
 
 
+CPU_CASES = [
+    (5, 1, (2, 8, 7, 5), torch.float64),
+    (5, 2, (3, 8, 1, 1), torch.float64),
+    (5, 2, (3, 24, 5, 9), torch.float32),
+    (7, 3, (2, 8, 27, 17), torch.float64),
+    (7, 3, (3, 24, 3, 4), torch.float32),
+    (7, 3, (2, 8, 16, 16), torch.bfloat16),
+    (7, 1, (2, 8, 6, 6), torch.float16),
+]
+
+
+@pytest.mark.skipif(INTERPRETED, reason="the CPU runs the kernels in this process")
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize(("k", "d", "shape", "dtype"), CPU_CASES)
+def test_the_cpus_own_way(k, d, shape, dtype, channels_last, monkeypatch):
+    net = Depthwise("plain", shape[1], k, d).to(dtype)
+    x, dy = torch.randn(shape).to(dtype), torch.randn(shape).to(dtype)
+    if channels_last:
+        x, dy = (a.contiguous(memory_format=torch.channels_last) for a in (x, dy))
+    assert_right(net, results(net, x, dy), x, dy, dtype)
+    assert_right(net, results(net, x, torch.ones((), dtype=dtype).expand(shape)), x, torch.ones_like(dy), dtype)
+    called = []
+    monkeypatch.setattr(module.depthwise_cpu.Depthwise, "apply", lambda *args: called.append(args))
+    net(x)
+    assert called, "this went through torch's own convolution"
+    with kernels.use(False):
+        net(x)
+    assert len(called) == 1
+
+
+@pytest.mark.skipif(INTERPRETED, reason="the CPU runs the kernels in this process")
+def test_the_cpus_own_way_in_a_block():
+    """Under autocast, and compiled."""
+    net, x, dy = Depthwise("orders", 16), torch.randn(2, 16, 9, 7), torch.randn(2, 16, 9, 7)
+    assert_right(net, results(net, x, dy), x, dy, torch.float32)
+    torch.compiler.reset()
+    compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
+    for a, b in zip(results(compiled, x, dy), results(net, x, dy), strict=True):
+        torch.testing.assert_close(a, b)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = results(net, x, dy.bfloat16().float())
+        with kernels.use(False):
+            plain = results(net, x, dy.bfloat16().float())
+    assert [a.dtype for a in found] == [a.dtype for a in plain]
+    assert_right(net, found, x, dy, torch.bfloat16)
+
+
 def test_devices_that_run_kernels(monkeypatch):
     assert module._device_runs(torch.device("cpu")) == INTERPRETED
     assert not module._device_runs(torch.device("meta"))
