@@ -1,4 +1,4 @@
-"""GPU kernels, each beside the plain PyTorch definition that serves where the kernel cannot.
+"""Kernels, each beside the plain PyTorch definition that serves where the kernel cannot.
 
 One switch turns all of them off: the environment variable ``MOGA_ST_KERNELS=0``, read once, or, for part of a
 program, ``with kernels.use(False):``.
