@@ -54,10 +54,8 @@ def multi_order(x: Tensor, low: nn.Conv2d, middle: nn.Conv2d, high: nn.Conv2d) -
 def _without_kernel(x: Tensor, conv: nn.Conv2d) -> Tensor:
     if not kernels.enabled or x.device.type != "cpu" or conv.kernel_size[0] == 3 or not _suits(x, conv):
         return conv(x)  # torch is as fast with 3x3 as its library can be
-    tensors = x, conv.weight, conv.bias
-    if torch.is_autocast_enabled("cpu") and x.dtype != torch.float64:
-        tensors = (tensor.to(torch.get_autocast_dtype("cpu")) for tensor in tensors)  # type: ignore[union-attr]
-    return depthwise_cpu.Depthwise.apply(*tensors, conv.dilation[0])
+    assert conv.bias is not None
+    return depthwise_cpu.Depthwise.apply(_autocast(x), _autocast(conv.weight), _autocast(conv.bias), conv.dilation[0])
 
 
 def serve(device: torch.device) -> bool:
@@ -104,12 +102,17 @@ def _is_same_depthwise(conv: nn.Conv2d, x: Tensor) -> bool:
     )
 
 
-def _prepared(x: Tensor) -> Tensor:
-    """As autocast casts a convolution's input, and channels-last.  The weights stay as they are: kernels convert
-    what they read, so that their rounding is spared and so is a launch."""
+def _autocast(x: Tensor) -> Tensor:
+    """As autocast casts what a convolution reads."""
     if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
         x = x.to(torch.get_autocast_dtype(x.device.type))
-    return _channels_last(x)
+    return x
+
+
+def _prepared(x: Tensor) -> Tensor:
+    """As autocast casts it, and channels-last.  The weights stay as they are: kernels convert what they read, so that
+    their rounding is spared and so is a launch."""
+    return _channels_last(_autocast(x))
 
 
 def _channels_last(x: Tensor) -> Tensor:
