@@ -30,11 +30,11 @@ def config() -> RunConfig:
             schedule="cosine",
             warmup=0.05,
             clip_norm=1.0,
-            ema_decay=0.995,
+            ema_decay=0.998,
         ),
-        steps=900,
+        steps=4000,
         batch_size=16,
-        validate_every=300,
+        validate_every=1000,
     )
 
 

@@ -59,18 +59,18 @@ def test_centre_only_and_all_frames_models_agree_where_they_must(monkeypatch):
     monkeypatch.setattr(lifting, "BATCH", 5)
     monkeypatch.setattr(lifting, "cut", lambda x, starts, length: sizes.append(len(starts)) or cut(x, starts, length))
     torch.manual_seed(0)
-    whole = LifterConfig(frames=5, width=8, depth=1).build().eval()
-    centre = LifterConfig(frames=5, width=8, depth=1, centre_only=True).build().eval()
+    whole = LifterConfig(frames=9, width=8, depth=1).build().eval()
+    centre = LifterConfig(frames=9, width=8, depth=1, centre_only=True).build().eval()
     centre.load_state_dict(whole.state_dict())
     found = keypoints(12)
     poses = lifting.lift(centre, found, torch.device("cpu"))
     xy = normalise_screen(torch.from_numpy(found.points_px[..., :2]), torch.tensor([1000.0, 800.0]))
     with torch.no_grad():
         for i in (0, 6, 11):
-            window = xy[np.clip(np.arange(i - 2, i + 3), 0, 11)][None]
+            window = xy[np.clip(np.arange(i - 4, i + 5), 0, 11)][None]
             mirrored = window[:, :, list(MIRROR)] * torch.tensor([-1.0, 1.0])
-            back = whole(mirrored)[0, 2][list(MIRROR)] * torch.tensor([-1.0, 1.0, 1.0])
-            expected = (whole(window)[0, 2] + back) / 2
+            back = whole(mirrored)[0, 4][list(MIRROR)] * torch.tensor([-1.0, 1.0, 1.0])
+            expected = (whole(window)[0, 4] + back) / 2
             np.testing.assert_allclose(poses[i], (expected - expected[:1]).numpy(), atol=1e-5)
     assert sizes == [5, 5, 2]  # never more windows in memory than go through the network at once
 

@@ -150,7 +150,7 @@ class MogaLifter(BaseModule):
 
     Args:
         arch: "xs", "s" or "b": width and depth.
-        frames, channels, drop_path_rate: LifterConfig's.
+        frames, channels, patch, drop_path_rate: LifterConfig's.
         centre_only: give ((b, 17 width, 1),), the centre frame's features, for TemporalRegressionHead with
             ``in_channels = 17 width``; otherwise (b, frames, 17, width), for MotionRegressionHead with
             ``in_channels = width``.
@@ -167,6 +167,7 @@ class MogaLifter(BaseModule):
         arch: str = "xs",
         frames: int = 27,
         channels: int = 2,
+        patch: int = 3,
         drop_path_rate: float = 0.0,
         centre_only: bool = False,
         init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
@@ -178,6 +179,7 @@ class MogaLifter(BaseModule):
             lifter.SIZES[arch],
             frames=frames,
             channels=channels,
+            patch=patch,
             drop_path=drop_path_rate,
             centre_only=centre_only,
         )

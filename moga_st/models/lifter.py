@@ -1,12 +1,15 @@
 """Lifts 2D keypoints to 3D poses with Moga blocks on the grid of time x joints.
 
-The joint axis is a body, not a line.  Joints are laid along it limb after limb (:data:`BODY_ORDER`), so that
-the block's kernels see neighbours of the body, and before every block attention over the joints of a frame
-reaches the rest of it.  What else was tried is in ``experiments/README.md``.
+A few frames that follow each other share one position of the grid (``patch``): at 50 frames a second they differ
+little, and the grid is that much smaller.  The joint axis is a body, not a line.  Joints are laid along it limb after
+limb (:data:`BODY_ORDER`), so that the block's kernels see neighbours of the body, and before every block attention
+over the joints of a moment reaches the rest of it.  What else was tried is in ``experiments/README.md``.
 
-Shape legend: ``b`` clips, ``t`` frames, ``j`` joints (17), ``c`` channels.
+Shape legend: ``b`` clips, ``t`` frames, ``p`` frames a position, ``n`` = t / p positions, ``j`` joints (17),
+``c`` channels.
 
-    keypoints (b, t, j, 2 or 3)  ->  grid (b, c, t, j)  ->  depth x [attention, Moga block]  ->  poses (b, t', j, 3)
+    keypoints (b, t, j, 2 or 3)  ->  grid (b, c, n, j)  ->  depth x [attention, Moga block]
+                                 ->  frames (b, c, t, j) ->  poses (b, t', j, 3)
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from moga_st.config import BadInput, ModelConfig
 from moga_st.models.moga import MogaBlock, init_conv
 
 JOINTS = 17
+HIP = 0
 # Human3.6M-17 joints limb after limb: right foot to hip, hip, left hip to foot, spine, right wrist to shoulder,
 # thorax, left shoulder to wrist, neck, head
 BODY_ORDER = (3, 2, 1, 0, 4, 5, 6, 7, 16, 15, 14, 8, 11, 12, 13, 9, 10)
@@ -34,9 +38,11 @@ class LifterConfig(ModelConfig):
     """Frames of a window; any other length runs too, this one is trained."""
     channels: int = 2
     """2 for x and y, 3 with the detector's confidence."""
+    patch: int = 3
+    """Frames that share a position of the grid; divides `frames` (1 for a single frame)."""
     width: int = 96
     """Channels of the grid."""
-    depth: int = 8
+    depth: int = 7
     """Moga blocks."""
     ffn_ratio: float = 4.0
     """Hidden width of the channel-aggregation FFN over `width`."""
@@ -63,7 +69,7 @@ SIZES = {
 
 
 class JointAttention(nn.Module):
-    """x + proj(attention(BN(x))), over the joints of each frame: (b, c, t, j) -> (b, c, t, j)."""
+    """x + proj(attention(BN(x))), over the joints of each moment: (b, c, n, j) -> (b, c, n, j)."""
 
     def __init__(self, channels: int, heads: int):
         super().__init__()
@@ -75,9 +81,9 @@ class JointAttention(nn.Module):
         nn.init.zeros_(self.proj.weight)  # like the block after it, it starts as the identity
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = rearrange(self.qkv(self.norm(x)), "b (n h d) t j -> n (b t) h j d", n=3, h=self.heads)
+        q, k, v = rearrange(self.qkv(self.norm(x)), "b (three h d) n j -> three (b n) h j d", three=3, h=self.heads)
         out = nn.functional.scaled_dot_product_attention(q, k, v)
-        return x + self.proj(rearrange(out, "(b t) h j d -> b (h d) t j", t=x.shape[2]))
+        return x + self.proj(rearrange(out, "(b n) h j d -> b (h d) n j", n=x.shape[2]))
 
 
 class Lifter(nn.Module):
@@ -94,12 +100,14 @@ class Lifter(nn.Module):
             raise BadInput(f"Lifter frames: expected an odd number, which has a centre, got {config.frames}")
         if config.channels not in (2, 3):
             raise BadInput(f"Lifter channels: expected 2 (x, y) or 3 (with confidence), got {config.channels}")
+        if config.patch < 1 or config.frames % config.patch:
+            raise BadInput(f"Lifter patch: {config.patch} does not divide the {config.frames} frames; 1 always does")
         if config.width <= 0 or config.width % 8:
             raise BadInput(f"Lifter width: expected a positive multiple of 8, got {config.width}")
         if config.heads < 1 or config.width % config.heads:
             raise BadInput(f"Lifter heads: {config.heads} does not divide the width, {config.width}")
         self.config = config
-        self.embed = nn.Conv2d(config.channels, config.width, 1)
+        self.embed = nn.Conv2d((config.channels + 2) * config.patch, config.width, 1)
         self.joint = nn.Parameter(torch.zeros(1, config.width, 1, JOINTS))
         nn.init.trunc_normal_(self.joint, std=0.02)
         self.layers = nn.Sequential()
@@ -107,6 +115,8 @@ class Lifter(nn.Module):
             rate = config.drop_path * i / max(1, config.depth - 1)
             attention = JointAttention(config.width, config.heads)
             self.layers.append(nn.Sequential(attention, MogaBlock(config.width, config.ffn_ratio, rate)))
+        self.unfold = nn.Conv2d(config.width, config.width * config.patch, 1)
+        init_conv(self.unfold)
         self.norm = nn.BatchNorm2d(config.width)
         self.head = nn.Conv2d(config.width, 3, 1)
         # buffers, since an index list would be copied to the device at every call
@@ -116,24 +126,26 @@ class Lifter(nn.Module):
 
     def features(self, keypoints: Tensor) -> Tensor:
         """What the head reads: (b, width, t, 17), the joints as they lie on the grid (``order``); t is 1 if
-        ``centre_only``."""
+        ``centre_only``.  Frames that do not fill the last position are filled up with the last frame."""
         if keypoints.ndim != 4 or keypoints.shape[2:] != (JOINTS, self.config.channels):
             raise BadInput(
                 f"Lifter input: expected keypoints (b, t, {JOINTS}, {self.config.channels}), "
                 f"got {tuple(keypoints.shape)}"
             )
-        if self.training and keypoints.shape[1] != self.config.frames:
+        t, patch = keypoints.shape[1], self.config.patch
+        if self.training and t != self.config.frames:
             raise BadInput(
-                f"Lifter input: {keypoints.shape[1]} frames, but model.frames is {self.config.frames}; "
+                f"Lifter input: {t} frames, but model.frames is {self.config.frames}; "
                 "train on windows of task.frames = model.frames"
             )
+        if t % patch:
+            keypoints = torch.cat([keypoints, keypoints[:, -1:].expand(-1, -t % patch, -1, -1)], 1)
+        # where a joint is in the image, and where it is on the body
+        x = torch.cat([keypoints, keypoints[..., :2] - keypoints[:, :, HIP : HIP + 1, :2]], -1)
         order: Tensor = self.order  # type: ignore[assignment]
-        x = rearrange(keypoints.index_select(2, order), "b t j c -> b c t j")
-        x = self.layers(self.embed(x) + self.joint)
-        if self.config.centre_only:
-            middle = x.shape[2] // 2
-            x = x[:, :, middle : middle + 1]
-        return self.norm(x)
+        x = self.embed(rearrange(x.index_select(2, order), "b (n p) j c -> b (p c) n j", p=patch))
+        x = rearrange(self.unfold(self.layers(x + self.joint)), "b (p c) n j -> b c (n p) j", p=patch)
+        return self.norm(x[:, :, t // 2 : t // 2 + 1] if self.config.centre_only else x[:, :, :t])
 
     def forward(self, keypoints: Tensor) -> Tensor:
         inverse: Tensor = self.inverse  # type: ignore[assignment]

@@ -3,7 +3,7 @@ import torch
 
 from moga_st.config import BadInput
 from moga_st.data import skeleton
-from moga_st.models.lifter import BODY_ORDER, JOINTS, SIZES, JointAttention, LifterConfig
+from moga_st.models.lifter import BODY_ORDER, JOINTS, SIZES, JointAttention, Lifter, LifterConfig
 
 
 def test_the_skeleton_is_the_data_sets():
@@ -31,10 +31,10 @@ def test_sizes_are_what_their_names_promise(size, millions):
     assert millions[0] <= count / 1e6 <= millions[1]
 
 
-@pytest.mark.parametrize("frames", [1, 9])
-def test_it_learns_windows_and_single_frames(frames):
+@pytest.mark.parametrize(("frames", "patch"), [(1, 1), (9, 1), (9, 3)])
+def test_it_learns_windows_and_single_frames(frames, patch):
     torch.manual_seed(0)
-    net = LifterConfig(frames=frames, channels=3, width=16, depth=2).build()
+    net = LifterConfig(frames=frames, patch=patch, channels=3, width=16, depth=2).build()
     keypoints, target = torch.randn(4, frames, 17, 3), torch.randn(4, frames, 17, 3)
     optimiser = torch.optim.AdamW(net.parameters(), lr=1e-2)
     losses = []
@@ -57,21 +57,49 @@ def test_centre_only_is_the_centre_of_all_frames():
     torch.testing.assert_close(centre(x), whole(x)[:, 4:5])
 
 
-def test_body_order_is_undone_at_the_end():
-    """With blocks that do nothing (and the attention does nothing before training) the lifter is a map of each joint
-    by itself, whatever the order of the axis."""
+def idle(config: LifterConfig) -> Lifter:
+    """A lifter whose blocks do nothing (and whose attention does nothing before training)."""
     torch.manual_seed(0)
-    net = LifterConfig(frames=3, width=16, depth=1).build().eval()
+    net = config.build().eval()
     for name, p in net.layers.named_parameters():
         if "scale" in name:
             torch.nn.init.zeros_(p)
     torch.nn.init.zeros_(net.joint)
+    return net
+
+
+def test_body_order_is_undone_at_the_end():
+    """Without its blocks the lifter is a map of each joint by itself, whatever the order of the axis; but every joint
+    is seen from the hip too."""
+    net = idle(LifterConfig(frames=3, width=16, depth=1))
     x = torch.randn(1, 3, 17, 2)
+    for joint in (13, 0):
+        changed = x.clone()
+        changed[:, :, joint] += 1.0
+        moves = (net(changed) - net(x)).abs().amax((0, 1, 3))
+        assert moves[joint] > 1e-3
+        others = moves[[j for j in range(17) if j != joint]]
+        assert others.min() > 1e-3 if joint == 0 else others.max() < 1e-6
+
+
+def test_without_blocks_a_frame_depends_on_the_frames_of_its_position_alone():
+    net = idle(LifterConfig(frames=9, width=16, depth=1))
+    x = torch.randn(1, 9, 17, 2)
     changed = x.clone()
-    changed[:, :, 13] += 1.0
-    difference = (net(changed) - net(x)).abs().amax((0, 1, 3))
-    assert difference[13] > 1e-3
-    assert difference[[j for j in range(17) if j != 13]].max() < 1e-6
+    changed[:, 4] += 1.0
+    moves = (net(changed) - net(x)).abs().amax((0, 2, 3))
+    assert moves[3:6].min() > 1e-3
+    assert torch.cat([moves[:3], moves[6:]]).max() < 1e-6
+    # and the frames of a position are told apart
+    assert net(x[:, [0, 1, 2]]).sub(net(x[:, [1, 0, 2]])).abs().max() > 1e-3
+
+
+def test_other_lengths_are_filled_up_with_the_last_frame():
+    torch.manual_seed(0)
+    net = LifterConfig(frames=9, width=16, depth=1).build().eval()
+    x = torch.randn(2, 7, 17, 2)
+    filled = torch.cat([x, x[:, -1:], x[:, -1:]], 1)
+    torch.testing.assert_close(net(x), net(filled)[:, :7])
 
 
 def test_attention_equals_its_definition():
@@ -92,6 +120,8 @@ def test_attention_equals_its_definition():
     ("changes", "message"),
     [
         ({"frames": 8}, "expected an odd number, which has a centre, got 8"),
+        ({"frames": 25}, "patch: 3 does not divide the 25 frames; 1 always does"),
+        ({"patch": 0}, "patch: 0 does not divide"),
         ({"channels": 4}, r"expected 2 \(x, y\) or 3"),
         ({"width": 20}, "positive multiple of 8, got 20"),
         ({"heads": 5}, "heads: 5 does not divide the width, 96"),
