@@ -109,7 +109,8 @@ def run_folder(config: RunConfig, runs: Path) -> Path:
 def train(config: RunConfig, runtime: Runtime) -> Path:
     """Train, or go on training, to ``config.steps``; returns the run's folder.
 
-    The folder holds run.json, metrics.jsonl, TensorBoard events, last.pt and best.safetensors.
+    The folder holds run.json, metrics.jsonl, TensorBoard events, last.pt (with its pieces, see checkpoint.py)
+    and best.safetensors.
 
     Raises:
         BadInput: a field is out of range, or the folder's checkpoint is of other data.

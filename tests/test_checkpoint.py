@@ -60,6 +60,69 @@ def test_training_state_survives_to_the_bit(tmp_path):
     torch.testing.assert_close(loaded, state, rtol=0, atol=0)
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_a_large_state_is_in_pieces_and_survives_to_the_bit(tmp_path, monkeypatch):
+    path = tmp_path / "last.pt"
+    small, large = {"x": torch.zeros(3)}, {"x": torch.arange(50_000), "n": {"best": 0.1}, "y": torch.rand(7, 3)}
+    checkpoint.save(path, large)
+    whole = path.read_bytes()
+    (tmp_path / "last.pt.backup").write_text("the user's")
+    monkeypatch.setattr(checkpoint, "PIECE", 65_536)
+    checkpoint.save(path, large)
+    first = [tmp_path / n for n in names(tmp_path) if n not in ("last.pt", "last.pt.backup")]
+    assert [p.stat().st_size for p in first[:-1]] == [65_536] * (len(whole) // 65_536)
+    assert b"".join(p.read_bytes() for p in first) == whole
+    torch.testing.assert_close(checkpoint.load(path), large, rtol=0, atol=0)
+
+    large["x"] += 1
+    checkpoint.save(path, large)  # in the place of the first, whose pieces go
+    torch.testing.assert_close(checkpoint.load(path), large, rtol=0, atol=0)
+    assert not any(p.exists() for p in first)
+    pieces = [n for n in names(tmp_path) if n not in ("last.pt", "last.pt.backup")]
+    assert len(pieces) == len(first)
+    with (tmp_path / pieces[1]).open("r+b") as file:
+        file.truncate(100)
+    with pytest.raises(BadInput, match=rf"{pieces[1]}: this piece of last\.pt, 65,536 bytes, is missing or cut short"):
+        checkpoint.load(path)
+    (tmp_path / pieces[1]).unlink()
+    with pytest.raises(BadInput, match=rf"{pieces[1]}: this piece of last\.pt"):
+        checkpoint.load(path)
+    checkpoint.save(path, small)
+    assert names(tmp_path) == ["last.pt", "last.pt.backup"]
+    torch.testing.assert_close(checkpoint.load(path), small)
+
+
+def test_a_full_disk_amid_the_pieces_leaves_the_old_state(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "PIECE", 65_536)
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, {"x": torch.ones(50_000)})
+    before = names(tmp_path)
+    monkeypatch.setattr(checkpoint, "PIECE", 150_000)  # the first piece of this size does not fit
+    with limited(100_000), pytest.raises(OSError, match=r"last\.pt|File too large"):
+        checkpoint.save(path, {"x": torch.zeros(50_000)})
+    assert names(tmp_path) == before
+    torch.testing.assert_close(checkpoint.load(path)["x"], torch.ones(50_000))
+
+
+def test_a_kill_amid_the_pieces_leaves_the_old_state_and_the_next_saving_cleans_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "PIECE", 65_536)
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, {"x": torch.ones(50_000)})
+    count = len(names(tmp_path))
+    with monkeypatch.context() as killed:
+        killed.setattr(checkpoint, "write_atomically", lambda *_: 1 / 0)
+        killed.setattr(checkpoint._Pieces, "remove", lambda _: None)  # a killed process removes nothing
+        with pytest.raises(ZeroDivisionError):
+            checkpoint.save(path, {"x": torch.zeros(50_000)})
+    assert len(names(tmp_path)) > count
+    torch.testing.assert_close(checkpoint.load(path)["x"], torch.ones(50_000))
+    checkpoint.save(path, {"x": torch.zeros(50_000)})
+    assert len(names(tmp_path)) == count
+
+
 def test_exported_weights_bring_their_config_and_predictions(tmp_path):
     torch.manual_seed(0)
     net = TINY.build().eval()
