@@ -96,7 +96,9 @@ def load(path: Path) -> dict[str, Any]:
         files = [path.parent / name for name in content["pieces"]]
         for file, size in zip(files, content["bytes"], strict=True):
             if not file.is_file() or file.stat().st_size != size:
-                raise BadInput(f"{file}: this piece of {path.name}, {size:,} bytes, is missing or cut short; copy it too")
+                raise BadInput(
+                    f"{file}: this piece of {path.name}, {size:,} bytes, is missing or cut short; copy it too"
+                )
         with io.BufferedReader(_Joined(files)) as whole:
             return torch.load(whole, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
