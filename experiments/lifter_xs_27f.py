@@ -32,9 +32,9 @@ def config() -> RunConfig:
             clip_norm=1.0,
             ema_decay=0.998,
         ),
-        steps=4000,
+        steps=2500,
         batch_size=16,
-        validate_every=1000,
+        validate_every=500,
     )
 
 

@@ -8,7 +8,7 @@ over the joints of a moment reaches the rest of it.  What else was tried is in `
 Shape legend: ``b`` clips, ``t`` frames, ``p`` frames a position, ``n`` = t / p positions, ``j`` joints (17),
 ``c`` channels.
 
-    keypoints (b, t, j, 2 or 3)  ->  grid (b, c, n, j)  ->  depth x [attention, Moga block]
+    keypoints (b, t, j, 2 or 3)  ->  grid (b, c, n, j)  ->  depth x [attention, Moga block, unit RMS]
                                  ->  frames (b, c, t, j) ->  poses (b, t', j, 3)
 """
 
@@ -86,6 +86,18 @@ class JointAttention(nn.Module):
         return x + self.proj(rearrange(out, "(b n) h j d -> b (h d) n j", n=x.shape[2]))
 
 
+class UnitRMS(nn.Module):
+    """x over the root of its mean square over the channels: (b, c, n, j) -> (b, c, n, j).
+
+    A Moga block multiplies its gate by its value, so its output can grow as the square of its input, and batch norms,
+    fixed after training, do not hold that back: a keypoint far from where any was in training became a square of a
+    square, block after block, up to infinity.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6)
+
+
 class Lifter(nn.Module):
     """Maps keypoints (b, t, 17, channels) in normalised screen coordinates to poses (b, t, 17, 3), or to the
     centre frame's (b, 1, 17, 3).
@@ -114,7 +126,8 @@ class Lifter(nn.Module):
         for i in range(config.depth):
             rate = config.drop_path * i / max(1, config.depth - 1)
             attention = JointAttention(config.width, config.heads)
-            self.layers.append(nn.Sequential(attention, MogaBlock(config.width, config.ffn_ratio, rate)))
+            block = MogaBlock(config.width, config.ffn_ratio, rate)
+            self.layers.append(nn.Sequential(attention, block, UnitRMS()))
         self.unfold = nn.Conv2d(config.width, config.width * config.patch, 1)
         init_conv(self.unfold)
         self.norm = nn.BatchNorm2d(config.width)

@@ -102,6 +102,21 @@ def test_other_lengths_are_filled_up_with_the_last_frame():
     torch.testing.assert_close(net(x), net(filled)[:, :7])
 
 
+def test_a_stray_keypoint_does_not_blow_up():
+    """Blocks that have grown strong, batch norms as training left them, and a keypoint a thousand images away."""
+    torch.manual_seed(0)
+    net = LifterConfig(frames=9, width=16, depth=6).build()
+    for name, p in net.layers.named_parameters():
+        if "scale" in name:
+            torch.nn.init.ones_(p)
+    x = torch.rand(8, 9, 17, 2)
+    net.train()(x)
+    net.eval()
+    usual = net(x).abs().max()
+    x[0, 4, 13] += 1000.0
+    assert net(x).abs().max() < 100 * usual
+
+
 def test_attention_equals_its_definition():
     torch.manual_seed(0)
     module = JointAttention(8, heads=2).double().eval()
