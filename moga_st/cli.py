@@ -450,6 +450,8 @@ class Prepare:
     """File to write; default NAME.h5 in the data root."""
     src_fps: float = 120.0
     """Frame rate of CMU's .amc files: 120 for most, 60 for a few."""
+    data_root: Path | None = None
+    """Folder that holds the data; default MOGA_ST_DATA, then datasets/ of the checkout."""
 
 
 def data(argv: list[str]) -> None:
@@ -483,7 +485,7 @@ def data(argv: list[str]) -> None:
 def _prepare(args: Prepare) -> None:
     from moga_st.data import human36m, mocap, prepared
 
-    out = args.out or data_root(None) / f"{args.name}.h5"
+    out = args.out or data_root(args.data_root) / f"{args.name}.h5"
     if out.exists():
         raise BadInput(f"{out}: exists already; remove it, or name another file with --out")
     if not args.source.exists():

@@ -292,6 +292,10 @@ def test_data_prepare_writes_the_file_that_the_recipes_read(tmp_path, capsys, mo
     code, out, err = run(capsys, "data", "prepare", "cmu-mocap", tmp_path / "ready.npz")
     assert code == 0, err
     assert "3 clips, 90 frames" in out
+    (tmp_path / "elsewhere").mkdir()
+    flags = ["--data-root", tmp_path / "elsewhere"]
+    assert run(capsys, "data", "prepare", "cmu-mocap", tmp_path / "ready.npz", *flags)[0] == 0
+    assert (tmp_path / "elsewhere" / "cmu-mocap.h5").is_file()
     code, out, err = run(capsys, "data", "cmu_moga_27f", "--json")
     assert code == 0, err
     assert json.loads(out)["protocol"]["test_frames"] == 4 * 30

@@ -83,7 +83,9 @@ class JointAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = rearrange(self.qkv(self.norm(x)), "b (three h d) n j -> three (b n) h j d", three=3, h=self.heads)
         out = nn.functional.scaled_dot_product_attention(q, k, v)
-        return x + self.proj(rearrange(out, "(b n) h j d -> b (h d) n j", n=x.shape[2]))
+        # laid out in memory as the product gave it, a moment's joint after the other, which is channels-last
+        out = rearrange(out, "(b n) h j d -> b n j (h d)", n=x.shape[2]).movedim(3, 1)
+        return x + self.proj(out)
 
 
 class UnitRMS(nn.Module):

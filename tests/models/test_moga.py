@@ -1,3 +1,4 @@
+import copy
 import json
 
 import numpy as np
@@ -5,7 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from moga_st import kernels
 from moga_st.convert import convert, rename
+from moga_st.models import to_device
 from moga_st.models.moga import DropPath, MogaBlock, MultiOrderDepthwise
 from moga_st.models.moganet import SIZES, MogaNet, MogaNetConfig
 from tests.conftest import GOLDEN
@@ -112,3 +115,19 @@ def test_fan_out_initialisation():
     assert isinstance(depthwise, torch.nn.Conv2d)
     assert abs(dense.weight.std().item() / (2 / 192) ** 0.5 - 1) < 0.03
     assert abs(depthwise.weight.std().item() / (2 / 9) ** 0.5 - 1) < 0.03
+
+
+def test_a_networks_layout_changes_nothing_but_speed():
+    """Outputs and gradients of a block laid out for this machine, and as torch lays it out, in float64."""
+    torch.manual_seed(0)
+    plain = MogaBlock(16, 4.0).double()
+    laid_out = to_device(copy.deepcopy(plain), "cpu")
+    x = torch.randn(3, 16, 7, 6, dtype=torch.float64, requires_grad=True)
+    found = []
+    for net, ours in ((plain, False), (laid_out, True)):
+        with kernels.use(ours):
+            y = net(x)
+            found.append([y, *torch.autograd.grad(y.sin().sum(), [x, *net.parameters()])])
+    assert found[1][0].is_contiguous(memory_format=torch.channels_last)
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-9, atol=1e-11)
