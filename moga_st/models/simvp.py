@@ -206,8 +206,8 @@ class SimVP(nn.Module):
     def _predict(self, clip: Tensor) -> Tensor:
         t = clip.shape[1]
         features, first = self.encoder(rearrange(clip, "b t c h w -> (b t) c h w"))
-        features = self.translator(rearrange(features, "(b t) s h w -> b (t s) h w", t=t))
-        frames = self.decoder(rearrange(features, "b (t s) h w -> (b t) s h w", t=t), first)
+        features = _apart(self.translator(_together(features, t)), t)
+        frames = self.decoder(features, first)
         return rearrange(frames, "(b t) c h w -> b t c h w", t=t)
 
     def _check(self, clip: Tensor) -> None:
@@ -222,3 +222,17 @@ class SimVP(nn.Module):
                 f"SimVP input: {h}x{w} frames cannot be reduced {n} times (patch {config.patch}, "
                 f"{config.layers // 2} halvings); resize or pad them to multiples of {n}"
             )
+
+
+def _together(x: Tensor, t: int) -> Tensor:
+    """(b t, s, h, w) -> (b, t s, h, w), in the layout of ``x``: the convolutions on both sides have it."""
+    if x.is_contiguous(memory_format=torch.channels_last):
+        return rearrange(x, "(b t) s h w -> b h w (t s)", t=t).movedim(3, 1)
+    return rearrange(x, "(b t) s h w -> b (t s) h w", t=t)
+
+
+def _apart(x: Tensor, t: int) -> Tensor:
+    """(b, t s, h, w) -> (b t, s, h, w), in the layout of ``x``."""
+    if x.is_contiguous(memory_format=torch.channels_last):
+        return rearrange(x, "b (t s) h w -> (b t) h w s", t=t).movedim(3, 1)
+    return rearrange(x, "b (t s) h w -> (b t) s h w", t=t)
