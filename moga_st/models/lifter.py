@@ -9,7 +9,7 @@ Shape legend: ``b`` clips, ``t`` frames, ``p`` frames a position, ``n`` = t / p 
 ``c`` channels.
 
     keypoints (b, t, j, 2 or 3)  ->  grid (b, c, n, j)  ->  depth x [attention, Moga block, unit RMS]
-                                 ->  frames (b, c, t, j) ->  poses (b, t', j, 3)
+        ->  unfolded and blended in time, (b, c, t, j)  ->  poses (b, t', j, 3)
 """
 
 from __future__ import annotations
