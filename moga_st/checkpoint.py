@@ -91,7 +91,7 @@ def load(path: Path) -> dict[str, Any]:
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        if content.keys() != {"pieces", "bytes"}:
+        if not isinstance(content, dict) or content.keys() != {"pieces", "bytes"}:
             return content
         files = [path.parent / name for name in content["pieces"]]
         for file, size in zip(files, content["bytes"], strict=True):
@@ -103,7 +103,7 @@ def load(path: Path) -> dict[str, Any]:
             return torch.load(whole, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise BadInput(f"{path}: no such checkpoint") from error
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, KeyError, AttributeError) as error:
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadInput(f"{path}: not a readable checkpoint ({reason}); remove it or restore a copy") from error
 
