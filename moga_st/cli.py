@@ -167,7 +167,7 @@ def evaluate(argv: list[str]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     pictures = task.draw(net, out, args.split)  # by one process alone
     record = {
-        "weights": str(path),
+        "weights": path.stem if path.parent == checkpoint.SHIPPED else str(path),
         "trained": {k: about.get(k) for k in ("run", "best_step", "converted_from") if k in about},
         "split": args.split,
         "scores": {k: v if math.isfinite(v) else None for k, v in scores.items()},
