@@ -260,13 +260,6 @@ def find_weights(path: Path) -> Path:
     """
     if path.is_file():
         return path
-    if not path.exists():
-        if str(path) in shipped():
-            return SHIPPED / f"{path}.safetensors"
-        raise BadInput(
-            f"{path}: no such weights file{nearest(str(path), shipped())}; name a .safetensors file, a run's folder, "
-            f"or one of the package's own: {', '.join(shipped())}"
-        )
     best = path / "best.safetensors"
     if best.is_file():
         return best
@@ -275,7 +268,14 @@ def find_weights(path: Path) -> Path:
         return runs[0] / best.name
     if runs:
         raise BadInput(f"{path}: holds several runs; name one of {', '.join(map(str, runs))}")
-    raise BadInput(f"{path}: no best.safetensors in this folder; train first, or name a .safetensors file")
+    if str(path) in shipped():  # after the folders, but one of this name may be what `eval` wrote of these weights
+        return SHIPPED / f"{path}.safetensors"
+    if path.exists():
+        raise BadInput(f"{path}: no best.safetensors in this folder; train first, or name a .safetensors file")
+    raise BadInput(
+        f"{path}: no such weights file{nearest(str(path), shipped())}; name a .safetensors file, a run's folder, "
+        f"or one of the package's own: {', '.join(shipped())}"
+    )
 
 
 def load_exactly(net: nn.Module, tensors: dict[str, Tensor], source: Path | str) -> None:

@@ -178,9 +178,18 @@ def test_weights_in_the_package_are_found_by_name(tmp_path, monkeypatch):
     assert checkpoint.find_weights(Path("lifter_x")) == tmp_path / "lifter_x.safetensors"
     with pytest.raises(BadInput, match=r"lifter_y: no such weights file \(did you mean 'lifter_x'\?\)"):
         checkpoint.find_weights(Path("lifter_y"))
-    Path("lifter_x").mkdir(exist_ok=True)  # a folder of the user's comes first
-    with pytest.raises(BadInput, match=r"no best\.safetensors"):
-        checkpoint.find_weights(Path("lifter_x"))
+    # a folder with weights in it comes first; one without is what `eval` wrote of these
+    folder = Path("lifter_x")
+    folder.mkdir(exist_ok=True)
+    (folder / "eval.json").write_text("{}")
+    assert checkpoint.find_weights(folder) == tmp_path / "lifter_x.safetensors"
+    best = folder / "best.safetensors"
+    best.write_bytes(b"")
+    assert checkpoint.find_weights(folder) == best
+    best.unlink()
+    Path("empty").mkdir(exist_ok=True)
+    with pytest.raises(BadInput, match=r"empty: no best\.safetensors in this folder"):
+        checkpoint.find_weights(Path("empty"))
 
 
 def test_wrong_files_are_named(tmp_path):
