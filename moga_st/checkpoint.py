@@ -65,19 +65,19 @@ def save(path: Path, state: dict[str, Any]) -> None:
     """
     pieces = _Pieces(path)
     try:
-        try:
-            torch.save(state, pieces)  # type: ignore[arg-type]  (all it needs is write and flush)
-        except RuntimeError as error:  # torch's zip writer hides the OSError of a full disk
-            raise OSError(f"{path} could not be written ({error})") from error
+        torch.save(state, pieces)  # type: ignore[arg-type]  (all it needs is write and flush)
         pieces.close()
-        if len(pieces.paths) == 1:
-            write_atomically(path, pieces.paths[0].replace)
-        else:
-            index = {"pieces": [p.name for p in pieces.paths], "bytes": [p.stat().st_size for p in pieces.paths]}
-            write_atomically(path, lambda part: torch.save(index, part))
-    except BaseException:
+    except BaseException as error:
         pieces.remove()
+        if isinstance(error, RuntimeError):  # torch's zip writer hides the OSError of a full disk
+            raise OSError(f"{path} could not be written ({error})") from error
         raise
+    # from here on pieces stay, whatever fails: ``path`` may already name them, and the next saving removes strays
+    if len(pieces.paths) == 1:
+        write_atomically(path, pieces.paths[0].replace)
+    else:
+        index = {"pieces": [p.name for p in pieces.paths], "bytes": [p.stat().st_size for p in pieces.paths]}
+        write_atomically(path, lambda part: torch.save(index, part))
     for old in path.parent.glob(f"{path.name}.*"):  # of the state before, and of savings that were killed
         if old not in pieces.paths and _PIECE_NAME.fullmatch(old.name.removeprefix(path.name)):
             old.unlink()

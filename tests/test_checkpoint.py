@@ -123,6 +123,21 @@ def test_a_kill_amid_the_pieces_leaves_the_old_state_and_the_next_saving_cleans_
     assert len(names(tmp_path)) == count
 
 
+def test_a_disk_that_breaks_once_the_new_state_is_named_loses_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "PIECE", 65_536)
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, {"x": torch.ones(50_000)})
+
+    def broken(*_: object) -> int:
+        raise OSError("input/output error")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(checkpoint.os, "open", broken)  # with which the folder is flushed, after the rename
+        with pytest.raises(OSError, match="input/output"):
+            checkpoint.save(path, {"x": torch.zeros(50_000)})
+    torch.testing.assert_close(checkpoint.load(path)["x"], torch.zeros(50_000))
+
+
 def test_exported_weights_bring_their_config_and_predictions(tmp_path):
     torch.manual_seed(0)
     net = TINY.build().eval()
