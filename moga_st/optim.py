@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +15,10 @@ from moga_st.config import BadInput, Config
 
 @dataclass(frozen=True)
 class OptimConfig(Config):
-    """Adam or AdamW and a schedule."""
+    """Adam, AdamW or Muon and a schedule."""
 
-    algorithm: Literal["adam", "adamw"] = "adam"
-    """Update rule; weight decay is decoupled in adamw and refused in adam."""
+    algorithm: Literal["adam", "adamw", "muon"] = "adam"
+    """Update rule; weight decay is decoupled in adamw and muon, refused in adam. Muon is AdamW but for matrices."""
     lr: float = 1e-3
     """Peak learning rate."""
     betas: tuple[float, float] = (0.9, 0.999)
@@ -34,22 +35,80 @@ class OptimConfig(Config):
     """Decay of the exponential moving average of the weights that is evaluated and exported; 0 for none."""
 
 
+class Muon(torch.optim.AdamW):
+    """AdamW, but for matrices the momentum, orthogonalised (Jordan 2024), at AdamW's usual size of an update.
+
+    A matrix W (n, m) of gradient G moves by -lr 0.2 sqrt(max(n, m)) O, where M <- 0.95 M + 0.05 G and O is
+    0.05 G + 0.95 M with all its singular values brought near 1.  The factor gives O the root mean square 0.2, as
+    AdamW's updates have it (arXiv 2502.16982, equation 4), so that one learning rate serves both.  It is what
+    torch.optim.Muon does with ``adjust_lr_fn="match_rms_adamw"``, but takes the weights of convolutions too, as
+    matrices (out, in k k), and all matrices of a shape at once.
+
+    Groups with ``matrices`` true are Muon's, the others AdamW's.
+    """
+
+    MOMENTUM = 0.95
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            if group["matrices"]:
+                self._move(group)
+        return super().step(closure)
+
+    def _move(self, group: dict[str, Any]) -> None:
+        directions: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+        for p in group["params"]:
+            if p.grad is None:
+                continue
+            momentum = self.state[p].setdefault("momentum", torch.zeros_like(p))
+            momentum.lerp_(p.grad, 1 - self.MOMENTUM)
+            direction = p.grad.lerp(momentum, self.MOMENTUM).flatten(1)
+            directions[direction.shape].append((p, direction))
+            p.grad = None  # AdamW has nothing left to do here
+        for (n, m), pairs in directions.items():
+            moves = orthogonalise(torch.stack([direction for _, direction in pairs]))
+            step = group["lr"] * 0.2 * math.sqrt(max(n, m))
+            for (p, _), move in zip(pairs, moves, strict=True):
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.sub_(move.view_as(p) * step)
+
+
+def orthogonalise(x: Tensor) -> Tensor:
+    """Matrices (b, n, m) -> the same with singular values in 0.7 to 1.2, by five Newton-Schulz steps (Jordan 2024).
+
+    Singular values below some hundredth of the largest stay smaller.  In bfloat16 on a GPU: the steps forgive it.
+    """
+    dtype = x.dtype
+    x = x.bfloat16() if x.is_cuda else x
+    wide = x.shape[1] <= x.shape[2]
+    x = x if wide else x.mT
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
+    for _ in range(5):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
+    return (x if wide else x.mT).to(dtype)
+
+
 def build(net: nn.Module, config: OptimConfig, on_device: bool = False) -> torch.optim.Optimizer:
-    """The optimiser over ``net``'s parameters in two groups: with and without weight decay.
+    """The optimiser over ``net``'s parameters in groups: with and without weight decay, and Muon's matrices.
 
     ``on_device``: learning rate and decays are tensors there, and ``step`` is to be compiled (CUDA graphs).
     """
     if config.algorithm == "adam" and config.weight_decay:
         raise BadInput("optim.weight_decay: Adam has none; use --optim.algorithm adamw")
-    decayed = {
-        id(m.weight) for m in net.modules() if isinstance(m, (nn.Linear, nn.Conv2d))
-    }  # everything else is a bias, a norm or a scale
-    groups = [
-        {"params": [p for p in net.parameters() if id(p) in decayed], "weight_decay": config.weight_decay},
-        {"params": [p for p in net.parameters() if id(p) not in decayed], "weight_decay": 0.0},
+    layers = [m for m in net.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
+    decayed = {id(m.weight) for m in layers}  # everything else is a bias, a norm or a scale
+    matrices = {id(m.weight) for m in layers if getattr(m, "groups", 1) == 1 and len(m.weight) > 1}
+    matrices = matrices if config.algorithm == "muon" else set()
+    split: dict[tuple[bool, bool], list[nn.Parameter]] = defaultdict(list)
+    for p in net.parameters():
+        split[id(p) not in decayed, id(p) in matrices].append(p)
+    groups: list[dict[str, Any]] = [
+        {"params": split[key], "weight_decay": 0.0 if key[0] else config.weight_decay, "matrices": key[1]}
+        for key in sorted(split)
     ]
-    kind = torch.optim.Adam if config.algorithm == "adam" else torch.optim.AdamW
-    groups = [g for g in groups if g["params"]]
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "muon": Muon}[config.algorithm]
     device = next(net.parameters()).device
     if not on_device:
         return kind(groups, lr=config.lr, betas=config.betas, fused=device.type == "cuda")

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from moga_st.config import BadInput
+from moga_st.models.moga import MogaBlock
 from moga_st.models.moganet import MogaNetConfig
-from moga_st.optim import OptimConfig, average_rate, build, schedule, update_average
+from moga_st.optim import OptimConfig, average_rate, build, orthogonalise, schedule, set_schedule, update_average
 
 
 @pytest.mark.parametrize("steps", [7, 50, 1000])
@@ -47,6 +48,71 @@ def test_only_convolution_and_linear_weights_decay():
 def test_adam_refuses_weight_decay():
     with pytest.raises(BadInput, match=r"use --optim\.algorithm adamw"):
         build(nn.Linear(1, 1), OptimConfig(weight_decay=0.1))
+
+
+@pytest.mark.parametrize(("n", "m"), [(12, 30), (30, 12), (16, 16)])
+def test_orthogonalise_keeps_the_singular_vectors_and_brings_the_values_near_one(n, m):
+    u, _, v = torch.linalg.svd(torch.randn(3, n, m), full_matrices=False)
+    x = u * torch.linspace(0.2, 5.0, min(n, m)) @ v
+    moved = u.mT @ orthogonalise(x) @ v.mT
+    values = moved.diagonal(dim1=1, dim2=2)
+    assert ((values > 0.65) & (values < 1.25)).all()
+    torch.testing.assert_close(moved, torch.diag_embed(values), atol=1e-5, rtol=0)
+
+
+def test_muon_moves_matrices_as_torchs_muon_and_the_rest_as_adamw():
+    net, reference = MogaBlock(16, 2.0), MogaBlock(16, 2.0)
+    reference.load_state_dict(net.state_dict())
+    config = OptimConfig(algorithm="muon", lr=0.02, weight_decay=0.1)
+    optimiser = build(net, config)
+    matrices = [n for n, p in reference.named_parameters() if p.ndim == 4 and min(p.shape[:2]) > 1]
+    others = [n for n, _ in reference.named_parameters() if n not in matrices]
+    assert len(matrices) == 6, "proj_in, gate, mix, proj_out, expand, reduce"
+    params = dict(reference.named_parameters())
+    flat = {n: nn.Parameter(params[n].detach().flatten(1).clone()) for n in matrices}
+    decays = [n for n in others if params[n].ndim == 4 and "scale" not in n and "sigma" not in n]
+    muon = torch.optim.Muon(list(flat.values()), lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    adamw = torch.optim.AdamW(
+        [
+            {"params": [params[n] for n in decays], "weight_decay": 0.1},
+            {"params": [params[n] for n in others if n not in decays], "weight_decay": 0.0},
+        ],
+        lr=0.02,
+    )
+    for step in range(4):
+        for name, p in net.named_parameters():
+            p.grad = torch.randn_like(p)
+            params[name].grad = p.grad.clone()
+            if name in flat:
+                flat[name].grad = p.grad.flatten(1).clone()
+        for o in (optimiser, muon, adamw):
+            for group in o.param_groups:
+                group["lr"] = 0.02 / (1 + step)
+            o.step()
+    for name, p in net.named_parameters():
+        if name in flat:  # torch's iterates in bfloat16
+            torch.testing.assert_close(p.flatten(1), flat[name], atol=1e-3, rtol=0)
+            assert (p - params[name]).abs().max() > 0.01, "it moved by far more than that"
+        else:
+            torch.testing.assert_close(p, params[name], atol=1e-7, rtol=0)
+
+
+def test_muon_with_its_rates_on_the_device_is_muon():
+    net, other = MogaBlock(8, 2.0), MogaBlock(8, 2.0)
+    other.load_state_dict(net.state_dict())
+    config = OptimConfig(algorithm="muon", lr=0.02)
+    plain, on_device = build(net, config), build(other, config, on_device=True)
+    # torch refuses rates on the device outside of torch.compile on a CPU; "eager" traces, and runs what it traced
+    step_of = {plain: plain.step, on_device: torch.compile(on_device.step, backend="eager")}
+    for step in range(3):
+        for p, q in zip(net.parameters(), other.parameters(), strict=True):
+            p.grad = torch.randn_like(p)
+            q.grad = p.grad.clone()
+        for optimiser in (plain, on_device):
+            set_schedule(optimiser, *schedule(config, step, 3))
+            step_of[optimiser]()
+    for p, q in zip(net.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(p, q, atol=1e-6, rtol=0)
 
 
 def test_average_follows_its_formula_and_forgets_the_start():
