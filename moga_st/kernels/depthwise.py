@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -136,46 +136,85 @@ def _parameters(conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
 # runs could sum in different orders, and it times kernels at the first sight of a shape, within a CUDA graph's
 # capture if that is where it is.  With 128 threads a tile, 64 channels of bfloat16 are 8 threads of 16 bytes, one
 # line of 128 bytes a position.
-_PROGRAMS = 4 * 132  # four for each multiprocessor of an H100
+_MULTIPROCESSORS = 132
+"""Of an H100."""
 
 
 def _ceil(a: int, b: int) -> int:
     return (a + b - 1) // b
 
 
-def _columns(*ranges: int) -> tuple[int, int]:
-    """Channels of a tile, and how many tiles side by side cover the ranges of channels."""
-    block_c = min(64, 1 << (max(ranges) - 1).bit_length())
-    return block_c, sum(_ceil(channels, block_c) for channels in ranges)
+def _block(*ranges: int) -> int:
+    """Channels of a tile that is to cover each of these ranges of channels."""
+    return min(64, 1 << (max(ranges) - 1).bit_length())
 
 
-def _tiles(positions: int, *ranges: int) -> tuple[int, dict[str, int]]:
-    """Programs of a convolution and their tile: 32 elements a thread, fewer where that makes too few programs."""
-    block_c, columns = _columns(*ranges)
-    block_p = min(4096 // block_c, 128)
-    while block_p > 16 and _ceil(positions, block_p) * columns < _PROGRAMS:
-        block_p //= 2
-    return _ceil(positions, block_p) * columns, {"BLOCK_P": block_p, "BLOCK_C": block_c}
-
-
-def _chunks(positions: int, *ranges: int) -> tuple[int, int, int, dict[str, int]]:
-    """How a weight gradient's positions are shared out: chunks, positions of each, programs, and their tile.
-
-    A tile is 8 elements a thread, which leaves registers for a sum for each of nine taps.  The programs should all
-    run at once, so one more could double the time; a chunk of less than four tiles is not worth its partial sums.
-    """
-    block_c, columns = _columns(*ranges)
-    block_p = min(1024 // block_c, 64)
-    length = _ceil(positions, max(1, min(_PROGRAMS // columns, _ceil(positions, 4 * block_p))))
-    length = _ceil(length, block_p) * block_p
-    chunks = _ceil(positions, length)
-    return chunks, length, chunks * columns, {"BLOCK_P": block_p, "BLOCK_C": block_c}
-
-
-def _sizes(x: Tensor) -> tuple[int, int, int]:
-    """Positions of the whole batch, height, width."""
+def _rows(x: Tensor) -> tuple[int, int, int]:
+    """Rows of the whole batch, height, width: sizes as the kernels take them."""
     b, _, h, w = x.shape
-    return b * h * w, h, w
+    return b * h, h, w
+
+
+def _runs(x: Tensor, span: int, dilation: int) -> int:
+    """Runs of the whole batch: see depthwise_triton.py."""
+    rows, _, width = _rows(x)
+    return rows * (width // (span * dilation) * dilation + min(width % (span * dilation), dilation))
+
+
+def _longest_span(dilation: int) -> int:
+    """Positions of a run. Four divide the usual widths; with dilation 3, three waste less of a row of 16."""
+    return 3 if dilation == 3 else 4
+
+
+def _convolution(x: Tensor, channels: int, dilation: int, block_r: int, block_c: int) -> tuple[int, int]:
+    """The span of a convolution, long unless that leaves multiprocessors idle, and its programs."""
+    for span in (_longest_span(dilation), 2, 1):
+        programs = _ceil(_runs(x, span, dilation), block_r) * _ceil(channels, block_c)
+        if programs >= _MULTIPROCESSORS:
+            break
+    return span, programs
+
+
+def _tile(*ranges: int) -> dict[str, int]:
+    """A run a thread in bfloat16, of 8 channels."""
+    block_c = _block(*ranges)
+    return {"BLOCK_R": 1024 // block_c, "BLOCK_C": block_c}
+
+
+class _Share(NamedTuple):
+    """How a weight gradient's runs are shared out."""
+
+    chunks: int
+    length: int
+    """Runs of a chunk."""
+    programs: int
+    rows: int
+    """Kernel rows a program takes."""
+    span: int
+
+
+def _chunks(x: Tensor, *convolutions: tuple[int, int, int]) -> tuple[list[_Share], dict[str, int]]:
+    """The share of each convolution (channels, size, dilation), and the tile of all.
+
+    The programs should all run at once, three on a multiprocessor (their sums take registers), so one more could
+    double the time; a chunk of less than four tiles is not worth its partial sums.  A program takes all nine taps
+    of a 3x3, else one row of the kernel, which leaves registers for longer runs.
+    """
+    tile = _tile(*(channels for channels, _, _ in convolutions))
+    block_r, block_c = tile.values()
+    rows = [3 if size == 3 else 1 for _, size, _ in convolutions]
+    columns = [
+        _ceil(channels, block_c) * (size // r) for (channels, size, _), r in zip(convolutions, rows, strict=True)
+    ]
+    shares = []
+    for (_, _, dilation), r, programs in zip(convolutions, rows, columns, strict=True):
+        span = 2 if r == 3 else _longest_span(dilation)
+        runs = _runs(x, span, dilation)
+        chunks = max(1, min(3 * _MULTIPROCESSORS // sum(columns), _ceil(runs, 4 * block_r)))
+        length = _ceil(_ceil(runs, chunks), block_r) * block_r
+        chunks = _ceil(runs, length)
+        shares.append(_Share(chunks, length, chunks * programs, r, span))
+    return shares, tile
 
 
 def _size(taps: Tensor) -> int:
@@ -199,16 +238,31 @@ def _launch(kernel: str, programs: int, tensors: tuple[Tensor, ...], *sizes: int
 
 
 def _launch_depthwise(x: Tensor, taps: Tensor, bias: Tensor, dilation: int, y: Tensor, pre: Tensor, **flags: bool):
-    positions, height, width = _sizes(x)
-    programs, tile = _tiles(positions, x.shape[1])
-    constants = {"CHANNELS": x.shape[1], "K": _size(taps), "D": dilation, **flags, **tile}
-    _launch("depthwise", programs, (_channels_last(x), taps, bias, y, pre), positions, height, width, **constants)
+    tile = _tile(x.shape[1])
+    span, programs = _convolution(x, x.shape[1], dilation, *tile.values())
+    constants = {"CHANNELS": x.shape[1], "K": _size(taps), "D": dilation, **flags, "SPAN": span, **tile}
+    _launch("depthwise", programs, (_channels_last(x), taps, bias, y, pre), *_rows(x), **constants)
 
 
 def _orders_constants(x: Tensor, middle: Tensor, high: Tensor, d_middle: int, d_high: int) -> dict[str, int]:
     widths = {"MIDDLE": middle.shape[1], "HIGH": high.shape[1]}
     kernels = {"K_MIDDLE": _size(middle), "D_MIDDLE": d_middle, "K_HIGH": _size(high), "D_HIGH": d_high}
     return {"LOW": x.shape[1] - sum(widths.values()), **widths, **kernels}
+
+
+def _launch_orders(tensors: tuple[Tensor, ...], constants: dict[str, int], flip: bool) -> None:
+    x, (rows, _, width) = tensors[0], _rows(tensors[0])
+    tile = _tile(*(constants[name] for name in ("LOW", "MIDDLE", "HIGH")))
+    (span_middle, middle), (span_high, high) = (
+        _convolution(x, constants[name], constants[f"D_{name}"], *tile.values()) for name in ("MIDDLE", "HIGH")
+    )
+    low = _ceil(rows * width, 4 * tile["BLOCK_R"]) * _ceil(constants["LOW"], tile["BLOCK_C"])
+    constants = constants | {"FLIP": flip, "SPAN_MIDDLE": span_middle, "SPAN_HIGH": span_high, **tile}
+    _launch("orders", low + middle + high, tensors, high, middle, *_rows(x), **constants)
+
+
+def _orders_chunks(x: Tensor, middle: Tensor, high: Tensor, d_middle: int, d_high: int):
+    return _chunks(x, (middle.shape[1], _size(middle), d_middle), (high.shape[1], _size(high), d_high))
 
 
 @torch.library.custom_op("moga_st::depthwise", mutates_args=())
@@ -251,18 +305,18 @@ def _(dy: Tensor, taps: Tensor, dilation: int) -> Tensor:
 @torch.library.custom_op("moga_st::depthwise_weight_gradient", mutates_args=())
 def _depthwise_weight_gradient(dy: Tensor, x: Tensor, size: int, dilation: int) -> Tensor:
     """As :func:`_empty_parts` says."""
-    positions, height, width = _sizes(x)
-    chunks, length, programs, tile = _chunks(positions, x.shape[1])
-    parts = _empty_parts(x, chunks, size, x.shape[1])
+    [share], tile = _chunks(x, (x.shape[1], size, dilation))
+    parts = _empty_parts(x, share.chunks, size, x.shape[1])
     tensors = _channels_last(dy), _channels_last(x), parts
-    constants = {"CHANNELS": x.shape[1], "K": size, "D": dilation, **tile}
-    _launch("depthwise_weights", programs, tensors, length, positions, height, width, **constants)
+    constants = {"CHANNELS": x.shape[1], "K": size, "D": dilation, "ROWS": share.rows, "SPAN": share.span}
+    _launch("depthwise_weights", share.programs, tensors, share.length, *_rows(x), **constants, **tile)
     return parts
 
 
 @_depthwise_weight_gradient.register_fake
 def _(dy: Tensor, x: Tensor, size: int, dilation: int) -> Tensor:
-    return _empty_parts(x, _chunks(_sizes(x)[0], x.shape[1])[0], size, x.shape[1])
+    [share], _ = _chunks(x, (x.shape[1], size, dilation))
+    return _empty_parts(x, share.chunks, size, x.shape[1])
 
 
 @torch.library.custom_op("moga_st::orders", mutates_args=())
@@ -270,10 +324,9 @@ def _orders(
     x: Tensor, middle: Tensor, middle_bias: Tensor, high: Tensor, high_bias: Tensor, d_middle: int, d_high: int
 ) -> Tensor:
     """The channels in three ranges: untouched, as many as ``middle`` has through it, as many as ``high`` has."""
-    y, constants = _empty(x), _orders_constants(x, middle, high, d_middle, d_high)
-    programs, tile = _tiles(_sizes(x)[0], *(constants[name] for name in ("LOW", "MIDDLE", "HIGH")))
+    y = _empty(x)
     tensors = _channels_last(x), middle, middle_bias, high, high_bias, y
-    _launch("orders", programs, tensors, *_sizes(x), **constants, FLIP=False, **tile)
+    _launch_orders(tensors, _orders_constants(x, middle, high, d_middle, d_high), flip=False)
     return y
 
 
@@ -286,10 +339,9 @@ def _(
 
 @torch.library.custom_op("moga_st::orders_input_gradient", mutates_args=())
 def _orders_input_gradient(dy: Tensor, middle: Tensor, high: Tensor, d_middle: int, d_high: int) -> Tensor:
-    dx, constants = _empty(dy), _orders_constants(dy, middle, high, d_middle, d_high)
-    programs, tile = _tiles(_sizes(dy)[0], *(constants[name] for name in ("LOW", "MIDDLE", "HIGH")))
+    dx = _empty(dy)
     tensors = _channels_last(dy), middle, middle, high, high, dx
-    _launch("orders", programs, tensors, *_sizes(dy), **constants, FLIP=True, **tile)
+    _launch_orders(tensors, _orders_constants(dy, middle, high, d_middle, d_high), flip=True)
     return dx
 
 
@@ -304,10 +356,13 @@ def _orders_weight_gradient(
 ) -> tuple[Tensor, Tensor]:
     """For ``middle`` and for ``high``, each as :func:`_empty_parts` says."""
     parts = _empty_orders_parts(dy, x, middle, high, d_middle, d_high)
-    _, length, programs, tile = _chunks(_sizes(x)[0], middle.shape[1], high.shape[1])
+    (of_middle, of_high), tile = _orders_chunks(x, middle, high, d_middle, d_high)
     tensors = _channels_last(dy), _channels_last(x), *parts
+    sizes = of_high.length, of_middle.length, of_high.programs, *_rows(x)
     constants = _orders_constants(x, middle, high, d_middle, d_high) | tile
-    _launch("orders_weights", programs, tensors, length, *_sizes(x), **constants)
+    for name, share in ("MIDDLE", of_middle), ("HIGH", of_high):
+        constants |= {f"ROWS_{name}": share.rows, f"SPAN_{name}": share.span}
+    _launch("orders_weights", of_middle.programs + of_high.programs, tensors, *sizes, **constants)
     return parts
 
 
@@ -315,8 +370,11 @@ def _orders_weight_gradient(
 def _empty_orders_parts(
     dy: Tensor, x: Tensor, middle: Tensor, high: Tensor, d_middle: int, d_high: int
 ) -> tuple[Tensor, Tensor]:
-    chunks = _chunks(_sizes(x)[0], middle.shape[1], high.shape[1])[0]
-    first, second = (_empty_parts(x, chunks, _size(taps), taps.shape[1]) for taps in (middle, high))
+    shares, _ = _orders_chunks(x, middle, high, d_middle, d_high)
+    first, second = (
+        _empty_parts(x, share.chunks, _size(taps), taps.shape[1])
+        for share, taps in zip(shares, (middle, high), strict=True)
+    )
     return first, second
 
 

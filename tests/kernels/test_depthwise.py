@@ -138,7 +138,7 @@ def launches(monkeypatch):
 def _setting(monkeypatch):
     torch.manual_seed(0)
     if INTERPRETED:  # it takes milliseconds a tap however large the tile: few and large tiles, but more than one
-        monkeypatch.setattr(module, "_PROGRAMS", 4)
+        monkeypatch.setattr(module, "_MULTIPROCESSORS", 2)
 
 
 @runs_kernels
@@ -156,9 +156,8 @@ def test_values_and_gradients(kind, k, d, shape, dtype):
 @runs_kernels
 def test_many_small_tiles_and_chunks(monkeypatch):
     """The tiling of a large tensor, cut at every odd place, on a small one."""
-    monkeypatch.setattr(module, "_PROGRAMS", 12)
-    columns = lambda *ranges: (16, sum(-(-c // 16) for c in ranges))  # noqa: E731
-    monkeypatch.setattr(module, "_columns", columns)
+    monkeypatch.setattr(module, "_MULTIPROCESSORS", 4)
+    monkeypatch.setattr(module, "_tile", lambda *ranges: {"BLOCK_R": 8, "BLOCK_C": 16})  # noqa: ARG005
     net, x, dy = Depthwise("plain", 40, 3, 1).to(DEVICE), draw(2, 40, 9, 13), draw(2, 40, 9, 13)
     assert_right(net, kernel_results(net, x, dy), x, dy, torch.float32)
 
