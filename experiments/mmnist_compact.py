@@ -1,7 +1,7 @@
 """Moving MNIST in 1.45 M parameters: the weights inside the package, trained on two CPU cores in an hour and a half.
 
 Source: our own; SimVP with the MogaNet translator, frames folded 2x2 into channels, Muon.
-Budget: 22,000 updates of 8 sequences, a twelfth of the published 200 epochs.
+Budget: 22,000 updates of 8 sequences, an eleventh of the published 200 epochs.
 Expected time and score: see experiments/README.md.
 
     moga-st train mmnist_compact

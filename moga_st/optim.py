@@ -18,11 +18,13 @@ class OptimConfig(Config):
     """Adam, AdamW or Muon and a schedule."""
 
     algorithm: Literal["adam", "adamw", "muon"] = "adam"
-    """Update rule; weight decay is decoupled in adamw and muon, refused in adam. Muon is AdamW but for matrices."""
+    """Update rule. muon moves matrices (weights of linear layers, and of convolutions without groups) by orthogonalised
+    momentum and everything else as adamw does. Weight decay is decoupled, and refused in adam, which has none."""
     lr: float = 1e-3
     """Peak learning rate."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """Moment decays. OneCycle overrides the first: it cycles against the learning rate (0.95, 0.85, 0.95)."""
+    """Moment decays. OneCycle overrides the first: it cycles against the learning rate (0.95, 0.85, 0.95). Muon's
+    matrices have 0.95 always."""
     weight_decay: float = 0.0
     """Decoupled weight decay of convolution and linear weights; biases, norms and scales have none."""
     schedule: Literal["onecycle", "cosine", "constant"] = "onecycle"
@@ -36,33 +38,38 @@ class OptimConfig(Config):
 
 
 class Muon(torch.optim.AdamW):
-    """AdamW, but for matrices the momentum, orthogonalised (Jordan 2024), at AdamW's usual size of an update.
+    """Orthogonalised momentum (Jordan 2024) for the groups with ``matrices`` true, AdamW for the others.
 
-    A matrix W (n, m) of gradient G moves by -lr 0.2 sqrt(max(n, m)) O, where M <- 0.95 M + 0.05 G and O is
-    0.05 G + 0.95 M with all its singular values brought near 1.  The factor gives O the root mean square 0.2, as
-    AdamW's updates have it (arXiv 2502.16982, equation 4), so that one learning rate serves both.  It is what
-    torch.optim.Muon does with ``adjust_lr_fn="match_rms_adamw"``, but takes the weights of convolutions too, as
-    matrices (out, in k k), and all matrices of a shape at once.
+    A matrix W (n, m) of gradient G, M <- 0.95 M + 0.05 G, moves by -lr (0.2 sqrt(max(n, m)) O + weight_decay W),
+    where O is 0.05 G + 0.95 M with all its singular values brought near 1.  The factor gives that the root mean
+    square 0.2, which AdamW's updates have too (arXiv 2502.16982, equation 4), so that one learning rate serves both.
+    torch.optim.Muon with ``adjust_lr_fn="match_rms_adamw"`` does the same; this one takes the weights of convolutions
+    too, as matrices (out, in k k), and all matrices of a shape at once.
 
-    Groups with ``matrices`` true are Muon's, the others AdamW's.
+    ``step`` takes the matrices' gradients: they are None after it.
     """
 
     MOMENTUM = 0.95
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        torch.optim.Optimizer.__setstate__(self, state)  # Adam's own asks every state for its number of steps
+
     @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:
+    def step(self) -> None:  # type: ignore[override]
         for group in self.param_groups:
             if group["matrices"]:
                 self._move(group)
-        return super().step(closure)
+        super().step()
 
     def _move(self, group: dict[str, Any]) -> None:
         directions: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
         for p in group["params"]:
             if p.grad is None:
                 continue
-            momentum = self.state[p].setdefault("momentum", torch.zeros_like(p))
-            momentum.lerp_(p.grad, 1 - self.MOMENTUM)
+            state = self.state[p]
+            if "momentum" not in state:
+                state["momentum"] = torch.zeros_like(p)
+            momentum = state["momentum"].lerp_(p.grad, 1 - self.MOMENTUM)
             direction = p.grad.lerp(momentum, self.MOMENTUM).flatten(1)
             directions[direction.shape].append((p, direction))
             p.grad = None  # AdamW has nothing left to do here
@@ -77,7 +84,7 @@ class Muon(torch.optim.AdamW):
 def orthogonalise(x: Tensor) -> Tensor:
     """Matrices (b, n, m) -> the same with singular values in 0.7 to 1.2, by five Newton-Schulz steps (Jordan 2024).
 
-    Singular values below some hundredth of the largest stay smaller.  In bfloat16 on a GPU: the steps forgive it.
+    Those below about 1/600 of the Frobenius norm stay smaller.  In bfloat16 on a GPU: the steps forgive it.
     """
     dtype = x.dtype
     x = x.bfloat16() if x.is_cuda else x

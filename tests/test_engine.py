@@ -25,6 +25,7 @@ from tests.test_checkpoint import limited
 ROOT = Path(__file__).parents[1]
 RECIPE = str(ROOT / "tests" / "tiny.py")
 TINY = recipes.load(RECIPE)
+MUON = dataclasses.replace(TINY, optim=dataclasses.replace(TINY.optim, algorithm="muon"))
 
 
 @pytest.fixture
@@ -99,10 +100,12 @@ def test_the_same_command_does_nothing_more(straight):
     assert ((straight / "last.pt").read_bytes(), log(straight)) == before
 
 
-@pytest.mark.parametrize("steps", [1, 5, 6, 11])
-def test_a_signal_saves_and_the_run_goes_on_exactly(straight, runtime, monkeypatch, steps):
+@pytest.mark.parametrize(("config", "steps"), [(TINY, 1), (TINY, 5), (TINY, 6), (TINY, 11), (MUON, 5)])
+def test_a_signal_saves_and_the_run_goes_on_exactly(straight, runtime, monkeypatch, config, steps):
     """The signal comes in the middle of update ``steps``; the log window is longer than the way there."""
-    config, runtime = TINY, dataclasses.replace(runtime, save_every=1e9)
+    runtime = dataclasses.replace(runtime, save_every=1e9)
+    if config is not TINY:
+        straight = train(config, dataclasses.replace(runtime, runs=runtime.runs / "straight"))
     calls = 0
     original = engine.optim.schedule
 
@@ -254,9 +257,11 @@ class NoWaiting(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_an_update_with_its_numbers_on_the_device_is_the_update_with_numbers(tmp_path):
+@pytest.mark.parametrize("config", [TINY, MUON])
+def test_an_update_with_its_numbers_on_the_device_is_the_update_with_numbers(tmp_path, config):
     """What is captured as a CUDA graph, here without one: rates and decays in tensors, the rest compiled."""
-    plain, tensors = update_of(TINY, tmp_path, False), update_of(TINY, tmp_path, True)
+    torch.compiler.reset()
+    plain, tensors = update_of(config, tmp_path, False), update_of(config, tmp_path, True)
     tensors._rate = torch.zeros(())
     # as inductor would have it, without a C++ compiler
     tensors._optimise = torch.compile(tensors.optimiser.step, backend="aot_eager")
@@ -300,11 +305,12 @@ def test_a_captured_update_holds_for_every_number(tmp_path):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="a CUDA graph needs a GPU")
-def test_a_run_with_a_cuda_graph_follows_the_run_without(tmp_path):
+@pytest.mark.parametrize("config", [TINY, MUON])
+def test_a_run_with_a_cuda_graph_follows_the_run_without(tmp_path, config):
     folders = []
     for cuda_graph in (False, True):
         runs = tmp_path / str(cuda_graph)
-        folders.append(train(TINY, Runtime("cuda", tmp_path, runs, cuda_graph=cuda_graph, log_every=1)))
+        folders.append(train(config, Runtime("cuda", tmp_path, runs, cuda_graph=cuda_graph, log_every=1)))
     losses = [[line["loss"] for line in engine.read_jsonl(f / "metrics.jsonl") if "loss" in line] for f in folders]
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 

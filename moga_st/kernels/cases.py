@@ -26,7 +26,8 @@ class Case:
     forward_passes: int
     """Of a training step: what the backward pass needs is written too."""
     backward_passes: int
-    """The input's and the weights' gradients are two kernels; each reads its inputs once."""
+    """The input's and the weights' gradients are two kernels; the least is to read their inputs once each. (The rows
+    of a large kernel, in programs of their own, read them again, from L2 at best.)"""
 
     @property
     def name(self) -> str:

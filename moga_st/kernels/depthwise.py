@@ -149,7 +149,7 @@ def _block(*ranges: int) -> int:
     return min(64, 1 << (max(ranges) - 1).bit_length())
 
 
-def _rows(x: Tensor) -> tuple[int, int, int]:
+def _lines(x: Tensor) -> tuple[int, int, int]:
     """Rows of the whole batch, height, width: sizes as the kernels take them."""
     b, _, h, w = x.shape
     return b * h, h, w
@@ -157,8 +157,8 @@ def _rows(x: Tensor) -> tuple[int, int, int]:
 
 def _runs(x: Tensor, span: int, dilation: int) -> int:
     """Runs of the whole batch: see depthwise_triton.py."""
-    rows, _, width = _rows(x)
-    return rows * (width // (span * dilation) * dilation + min(width % (span * dilation), dilation))
+    lines, _, width = _lines(x)
+    return lines * (width // (span * dilation) * dilation + min(width % (span * dilation), dilation))
 
 
 def _longest_span(dilation: int) -> int:
@@ -166,8 +166,8 @@ def _longest_span(dilation: int) -> int:
     return 3 if dilation == 3 else 4
 
 
-def _convolution(x: Tensor, channels: int, dilation: int, block_r: int, block_c: int) -> tuple[int, int]:
-    """The span of a convolution, long unless that leaves multiprocessors idle, and its programs."""
+def _span_and_programs(x: Tensor, channels: int, dilation: int, block_r: int, block_c: int) -> tuple[int, int]:
+    """Of a convolution: its runs are long unless that leaves multiprocessors idle."""
     for span in (_longest_span(dilation), 2, 1):
         programs = _ceil(_runs(x, span, dilation), block_r) * _ceil(channels, block_c)
         if programs >= _MULTIPROCESSORS:
@@ -176,7 +176,7 @@ def _convolution(x: Tensor, channels: int, dilation: int, block_r: int, block_c:
 
 
 def _tile(*ranges: int) -> dict[str, int]:
-    """A run a thread in bfloat16, of 8 channels."""
+    """1,024 runs of one channel: each of 128 threads has one of 8 channels, in bfloat16 16 bytes a position."""
     block_c = _block(*ranges)
     return {"BLOCK_R": 1024 // block_c, "BLOCK_C": block_c}
 
@@ -188,6 +188,7 @@ class _Share(NamedTuple):
     length: int
     """Runs of a chunk."""
     programs: int
+    """Of all chunks: one for each of their tiles of channels and shares of the kernel's rows."""
     rows: int
     """Kernel rows a program takes."""
     span: int
@@ -203,14 +204,14 @@ def _chunks(x: Tensor, *convolutions: tuple[int, int, int]) -> tuple[list[_Share
     tile = _tile(*(channels for channels, _, _ in convolutions))
     block_r, block_c = tile.values()
     rows = [3 if size == 3 else 1 for _, size, _ in convolutions]
-    columns = [
+    per_chunk = [
         _ceil(channels, block_c) * (size // r) for (channels, size, _), r in zip(convolutions, rows, strict=True)
     ]
     shares = []
-    for (_, _, dilation), r, programs in zip(convolutions, rows, columns, strict=True):
+    for (_, _, dilation), r, programs in zip(convolutions, rows, per_chunk, strict=True):
         span = 2 if r == 3 else _longest_span(dilation)
         runs = _runs(x, span, dilation)
-        chunks = max(1, min(3 * _MULTIPROCESSORS // sum(columns), _ceil(runs, 4 * block_r)))
+        chunks = max(1, min(3 * _MULTIPROCESSORS // sum(per_chunk), _ceil(runs, 4 * block_r)))
         length = _ceil(_ceil(runs, chunks), block_r) * block_r
         chunks = _ceil(runs, length)
         shares.append(_Share(chunks, length, chunks * programs, r, span))
@@ -239,9 +240,9 @@ def _launch(kernel: str, programs: int, tensors: tuple[Tensor, ...], *sizes: int
 
 def _launch_depthwise(x: Tensor, taps: Tensor, bias: Tensor, dilation: int, y: Tensor, pre: Tensor, **flags: bool):
     tile = _tile(x.shape[1])
-    span, programs = _convolution(x, x.shape[1], dilation, *tile.values())
+    span, programs = _span_and_programs(x, x.shape[1], dilation, *tile.values())
     constants = {"CHANNELS": x.shape[1], "K": _size(taps), "D": dilation, **flags, "SPAN": span, **tile}
-    _launch("depthwise", programs, (_channels_last(x), taps, bias, y, pre), *_rows(x), **constants)
+    _launch("depthwise", programs, (_channels_last(x), taps, bias, y, pre), *_lines(x), **constants)
 
 
 def _orders_constants(x: Tensor, middle: Tensor, high: Tensor, d_middle: int, d_high: int) -> dict[str, int]:
@@ -251,14 +252,14 @@ def _orders_constants(x: Tensor, middle: Tensor, high: Tensor, d_middle: int, d_
 
 
 def _launch_orders(tensors: tuple[Tensor, ...], constants: dict[str, int], flip: bool) -> None:
-    x, (rows, _, width) = tensors[0], _rows(tensors[0])
+    x, (lines, _, width) = tensors[0], _lines(tensors[0])
     tile = _tile(*(constants[name] for name in ("LOW", "MIDDLE", "HIGH")))
     (span_middle, middle), (span_high, high) = (
-        _convolution(x, constants[name], constants[f"D_{name}"], *tile.values()) for name in ("MIDDLE", "HIGH")
+        _span_and_programs(x, constants[name], constants[f"D_{name}"], *tile.values()) for name in ("MIDDLE", "HIGH")
     )
-    low = _ceil(rows * width, 4 * tile["BLOCK_R"]) * _ceil(constants["LOW"], tile["BLOCK_C"])
+    low = _ceil(lines * width, 4 * tile["BLOCK_R"]) * _ceil(constants["LOW"], tile["BLOCK_C"])
     constants = constants | {"FLIP": flip, "SPAN_MIDDLE": span_middle, "SPAN_HIGH": span_high, **tile}
-    _launch("orders", low + middle + high, tensors, high, middle, *_rows(x), **constants)
+    _launch("orders", low + middle + high, tensors, high, middle, *_lines(x), **constants)
 
 
 def _orders_chunks(x: Tensor, middle: Tensor, high: Tensor, d_middle: int, d_high: int):
@@ -308,8 +309,8 @@ def _depthwise_weight_gradient(dy: Tensor, x: Tensor, size: int, dilation: int) 
     [share], tile = _chunks(x, (x.shape[1], size, dilation))
     parts = _empty_parts(x, share.chunks, size, x.shape[1])
     tensors = _channels_last(dy), _channels_last(x), parts
-    constants = {"CHANNELS": x.shape[1], "K": size, "D": dilation, "ROWS": share.rows, "SPAN": share.span}
-    _launch("depthwise_weights", share.programs, tensors, share.length, *_rows(x), **constants, **tile)
+    constants = {"CHANNELS": x.shape[1], "K": size, "D": dilation, "TAP_ROWS": share.rows, "SPAN": share.span}
+    _launch("depthwise_weights", share.programs, tensors, share.length, *_lines(x), **constants, **tile)
     return parts
 
 
@@ -358,10 +359,10 @@ def _orders_weight_gradient(
     parts = _empty_orders_parts(dy, x, middle, high, d_middle, d_high)
     (of_middle, of_high), tile = _orders_chunks(x, middle, high, d_middle, d_high)
     tensors = _channels_last(dy), _channels_last(x), *parts
-    sizes = of_high.length, of_middle.length, of_high.programs, *_rows(x)
+    sizes = of_high.length, of_middle.length, of_high.programs, *_lines(x)
     constants = _orders_constants(x, middle, high, d_middle, d_high) | tile
     for name, share in ("MIDDLE", of_middle), ("HIGH", of_high):
-        constants |= {f"ROWS_{name}": share.rows, f"SPAN_{name}": share.span}
+        constants |= {f"TAP_ROWS_{name}": share.rows, f"SPAN_{name}": share.span}
     _launch("orders_weights", of_middle.programs + of_high.programs, tensors, *sizes, **constants)
     return parts
 

@@ -8,11 +8,12 @@ A kernel dilated by D has its taps D columns apart, so positions D columns apart
 a run of ``SPAN`` such positions of a row: for a row of K taps it reads K + SPAN - 1 columns for K SPAN products.
 A program owns ``BLOCK_R`` consecutive runs (of any rows and images: no map wastes a part of a tile) and ``BLOCK_C``
 consecutive channels.  Threads run along channels, 16 bytes each where the dtype and the alignment allow; the taps
-of neighbouring runs are the same lines of L1.  Sums are float32 (float64 for float64).
+of neighbouring runs are the same pieces of L1.  Sums are float32 (float64 for float64).
 
 Channel counts are compile-time constants: with them the compiler knows every alignment.  A model has a handful.
 Map and batch sizes are not, and are not specialised on either, so a new length of clip compiles nothing.
-``rows`` are those of all images together.
+
+A *line* is a row of the whole batch, ``row`` its number within its image.
 
 Taps are (k * k, channels), channels adjacent.
 """
@@ -23,7 +24,7 @@ Taps are (k * k, channels), channels adjacent.
 import triton
 import triton.language as tl
 
-_SIZES = ["rows", "height", "width"]
+_SIZES = ["lines", "height", "width"]
 
 
 @triton.jit
@@ -57,7 +58,7 @@ def _load(ptr, at, column, real, ours, width, STEPS: tl.constexpr, STRIDE: tl.co
 
 @triton.jit
 def _convolve(
-    x_ptr, taps_ptr, bias_ptr, y_ptr, pre_ptr, program, rows, height, width,
+    x_ptr, taps_ptr, bias_ptr, y_ptr, pre_ptr, program, lines, height, width,
     STRIDE: tl.constexpr, OFFSET: tl.constexpr, CHANNELS: tl.constexpr, K: tl.constexpr, D: tl.constexpr,
     FLIP: tl.constexpr, GELU: tl.constexpr, KEEP: tl.constexpr,
     SPAN: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
@@ -72,7 +73,7 @@ def _convolve(
     number = tile * BLOCK_R + tl.arange(0, BLOCK_R)
     c = block * BLOCK_C + tl.arange(0, BLOCK_C)
     line, column = number // runs, _column(number % runs, SPAN, D)
-    row, real, ours = line % height, line < rows, c < CHANNELS
+    row, real, ours = line % height, line < lines, c < CHANNELS
     at = (line * width + column)[:, None] * STRIDE + (OFFSET + c)[None, :]
     dtype = tl.float64 if x_ptr.dtype.element_ty == tl.float64 else tl.float32
     totals = ()
@@ -85,14 +86,14 @@ def _convolve(
     for i in range(lowest, highest + 1):
         down = (i - K // 2) * D
         there = at + down * width * STRIDE
-        seen = real & (row + down >= 0) & (row + down < height)
+        visible = real & (row + down >= 0) & (row + down < height)
         window = ()
         for n in tl.static_range(SPAN - 1):
-            window = window + (_load(x_ptr, there, column, seen, ours, width, (n - K // 2) * D, STRIDE),)
+            window = window + (_load(x_ptr, there, column, visible, ours, width, (n - K // 2) * D, STRIDE),)
         for j in tl.static_range(K):
             tap = K * K - 1 - (i * K + j) if FLIP else i * K + j
             weight = tl.load(taps_ptr + tap * CHANNELS + c, mask=ours, other=0.0).to(dtype)[None, :]
-            window = window + (_load(x_ptr, there, column, seen, ours, width, (j + SPAN - 1 - K // 2) * D, STRIDE),)
+            window = window + (_load(x_ptr, there, column, visible, ours, width, (j + SPAN - 1 - K // 2) * D, STRIDE),)
             sums = ()
             for n in tl.static_range(SPAN):
                 sums = sums + (totals[n] + window[j + n] * weight,)
@@ -112,13 +113,13 @@ def _convolve(
 
 @triton.jit(do_not_specialize=_SIZES)
 def depthwise(
-    x_ptr, taps_ptr, bias_ptr, y_ptr, pre_ptr, rows, height, width,
+    x_ptr, taps_ptr, bias_ptr, y_ptr, pre_ptr, lines, height, width,
     CHANNELS: tl.constexpr, K: tl.constexpr, D: tl.constexpr, FLIP: tl.constexpr, GELU: tl.constexpr,
     KEEP: tl.constexpr, SPAN: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """y = conv(x), or its input gradient (FLIP); GELU of it, and with KEEP what went into the GELU to ``pre``."""
     _convolve(
-        x_ptr, taps_ptr, bias_ptr, y_ptr, pre_ptr, tl.program_id(0), rows, height, width,
+        x_ptr, taps_ptr, bias_ptr, y_ptr, pre_ptr, tl.program_id(0), lines, height, width,
         CHANNELS, 0, CHANNELS, K, D, FLIP, GELU, KEEP, SPAN, BLOCK_R, BLOCK_C,
     )  # fmt: skip
 
@@ -126,7 +127,7 @@ def depthwise(
 @triton.jit(do_not_specialize=[*_SIZES, "high_programs", "middle_programs"])
 def orders(
     x_ptr, middle_ptr, middle_bias_ptr, high_ptr, high_bias_ptr, y_ptr,
-    high_programs, middle_programs, rows, height, width,
+    high_programs, middle_programs, lines, height, width,
     LOW: tl.constexpr, MIDDLE: tl.constexpr, HIGH: tl.constexpr, K_MIDDLE: tl.constexpr, D_MIDDLE: tl.constexpr,
     K_HIGH: tl.constexpr, D_HIGH: tl.constexpr, FLIP: tl.constexpr,
     SPAN_MIDDLE: tl.constexpr, SPAN_HIGH: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
@@ -140,13 +141,13 @@ def orders(
     program = tl.program_id(0)
     if program < high_programs:
         _convolve(
-            x_ptr, high_ptr, high_bias_ptr, y_ptr, y_ptr, program, rows, height, width,
+            x_ptr, high_ptr, high_bias_ptr, y_ptr, y_ptr, program, lines, height, width,
             LOW + MIDDLE + HIGH, LOW + MIDDLE, HIGH, K_HIGH, D_HIGH, FLIP, False, False,
             SPAN_HIGH, BLOCK_R, BLOCK_C,
         )  # fmt: skip
     elif program < high_programs + middle_programs:
         _convolve(
-            x_ptr, middle_ptr, middle_bias_ptr, y_ptr, y_ptr, program - high_programs, rows, height, width,
+            x_ptr, middle_ptr, middle_bias_ptr, y_ptr, y_ptr, program - high_programs, lines, height, width,
             LOW + MIDDLE + HIGH, LOW, MIDDLE, K_MIDDLE, D_MIDDLE, FLIP, False, False,
             SPAN_MIDDLE, BLOCK_R, BLOCK_C,
         )  # fmt: skip
@@ -155,62 +156,69 @@ def orders(
         p = program // low * (4 * BLOCK_R) + tl.arange(0, 4 * BLOCK_R)
         c = program % low * BLOCK_C + tl.arange(0, BLOCK_C)
         at = p[:, None] * (LOW + MIDDLE + HIGH) + c[None, :]
-        owned = (p < rows * width)[:, None] & (c < LOW)[None, :]
+        owned = (p < lines * width)[:, None] & (c < LOW)[None, :]
         tl.store(y_ptr + at, tl.load(x_ptr + at, mask=owned), mask=owned)
 
 
 @triton.jit
 def _correlate(
-    dy_ptr, x_ptr, part_ptr, program, chunk_length, rows, height, width,
+    dy_ptr, x_ptr, part_ptr, program, chunk_length, lines, height, width,
     STRIDE: tl.constexpr, OFFSET: tl.constexpr, CHANNELS: tl.constexpr, K: tl.constexpr, D: tl.constexpr,
-    ROWS: tl.constexpr, SPAN: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
+    TAP_ROWS: tl.constexpr, SPAN: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """One chunk's share of the gradient of ROWS rows of the kernel, to ``part`` (chunks, k * k + 1, channels), and of
-    the bias, where the middle row is among them.
+    """One chunk's share of the gradient of TAP_ROWS rows of taps, to ``part`` (chunks, k * k + 1, channels), and of the
+    bias, where the middle row is among them.
 
     Each thread sums its runs tap by tap in registers; threads meet once, at the end, which costs as much as a few
     tiles.  So a program has few taps and many runs: the rows of a large kernel go to different programs.
     """
     blocks: tl.constexpr = (CHANNELS + BLOCK_C - 1) // BLOCK_C
-    chunk, i, block = program // (blocks * (K // ROWS)), program // blocks % (K // ROWS) * ROWS, program % blocks
+    chunk, i, block = (
+        program // (blocks * (K // TAP_ROWS)),
+        program // blocks % (K // TAP_ROWS) * TAP_ROWS,
+        program % blocks,
+    )
     dtype = tl.float64 if x_ptr.dtype.element_ty == tl.float64 else tl.float32
-    TAPS: tl.constexpr = ROWS * K
+    TAPS: tl.constexpr = TAP_ROWS * K
     c = block * BLOCK_C + tl.arange(0, BLOCK_C)
     ours = c < CHANNELS
     runs = _runs(width, SPAN, D)
     start = chunk * chunk_length
     number = start + tl.arange(0, BLOCK_R)
-    end = tl.minimum(start + chunk_length, rows * runs)
+    end = tl.minimum(start + chunk_length, lines * runs)
     line, run = number // runs, number % runs
     row = line % height
     # a step of BLOCK_R runs, in lines and runs: a division a step would cost as much as a tap
     step_run, step_line = BLOCK_R % runs, BLOCK_R // runs
     step_row = step_line % height
+    brings_bias = i == K // 2 // TAP_ROWS * TAP_ROWS
     bias = tl.zeros([BLOCK_R, BLOCK_C], dtype)
     sums = ()
     for _ in tl.static_range(TAPS):
         sums = sums + (bias,)
     # kernel rows outside the image for the whole chunk have no gradient
     top, bottom = _reach(start, chunk_length, runs, height)
-    seen = (bottom + (i + ROWS - 1 - K // 2) * D >= 0) & (top + (i - K // 2) * D < height)
-    for _ in range(tl.where(seen, tl.cdiv(chunk_length, BLOCK_R), 0)):
+    touches = (bottom + (i + TAP_ROWS - 1 - K // 2) * D >= 0) & (top + (i - K // 2) * D < height)
+    for _ in range(tl.where(touches, tl.cdiv(chunk_length, BLOCK_R), 0)):
         real = number < end
         column = _column(run, SPAN, D)
         at = (line * width + column)[:, None] * STRIDE + (OFFSET + c)[None, :]
         dy = ()
         for n in tl.static_range(SPAN):
             dy = dy + (_load(dy_ptr, at, column, real, ours, width, n * D, STRIDE),)
-            bias += dy[n]
+        if brings_bias:
+            for n in tl.static_range(SPAN):
+                bias += dy[n]
         totals = ()
-        for r in tl.static_range(ROWS):
+        for r in tl.static_range(TAP_ROWS):
             down = (i + r - K // 2) * D
             there = at + down * width * STRIDE
-            inside = real & (row + down >= 0) & (row + down < height)
+            visible = real & (row + down >= 0) & (row + down < height)
             window = ()
             for n in tl.static_range(SPAN - 1):
-                window = window + (_load(x_ptr, there, column, inside, ours, width, (n - K // 2) * D, STRIDE),)
+                window = window + (_load(x_ptr, there, column, visible, ours, width, (n - K // 2) * D, STRIDE),)
             for j in tl.static_range(K):
-                x = _load(x_ptr, there, column, inside, ours, width, (j + SPAN - 1 - K // 2) * D, STRIDE)
+                x = _load(x_ptr, there, column, visible, ours, width, (j + SPAN - 1 - K // 2) * D, STRIDE)
                 window = window + (x,)
                 total = sums[r * K + j]
                 for n in tl.static_range(SPAN):
@@ -227,39 +235,39 @@ def _correlate(
     out = part_ptr + (chunk * (K * K + 1) + i * K) * CHANNELS + c
     for j in tl.static_range(TAPS):
         tl.store(out + j * CHANNELS, tl.sum(sums[j], 0), mask=ours)
-    if i == K // 2 // ROWS * ROWS:
+    if brings_bias:
         tl.store(part_ptr + (chunk * (K * K + 1) + K * K) * CHANNELS + c, tl.sum(bias, 0), mask=ours)
 
 
 @triton.jit(do_not_specialize=[*_SIZES, "chunk_length"])
 def depthwise_weights(
-    dy_ptr, x_ptr, part_ptr, chunk_length, rows, height, width,
+    dy_ptr, x_ptr, part_ptr, chunk_length, lines, height, width,
     CHANNELS: tl.constexpr, K: tl.constexpr, D: tl.constexpr,
-    ROWS: tl.constexpr, SPAN: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
+    TAP_ROWS: tl.constexpr, SPAN: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """Each chunk's share of the gradient of taps and bias."""
     _correlate(
-        dy_ptr, x_ptr, part_ptr, tl.program_id(0), chunk_length, rows, height, width,
-        CHANNELS, 0, CHANNELS, K, D, ROWS, SPAN, BLOCK_R, BLOCK_C,
+        dy_ptr, x_ptr, part_ptr, tl.program_id(0), chunk_length, lines, height, width,
+        CHANNELS, 0, CHANNELS, K, D, TAP_ROWS, SPAN, BLOCK_R, BLOCK_C,
     )  # fmt: skip
 
 
 @triton.jit(do_not_specialize=[*_SIZES, "high_length", "middle_length", "high_programs"])
 def orders_weights(
-    dy_ptr, x_ptr, middle_ptr, high_ptr, high_length, middle_length, high_programs, rows, height, width,
+    dy_ptr, x_ptr, middle_ptr, high_ptr, high_length, middle_length, high_programs, lines, height, width,
     LOW: tl.constexpr, MIDDLE: tl.constexpr, HIGH: tl.constexpr, K_MIDDLE: tl.constexpr, D_MIDDLE: tl.constexpr,
     K_HIGH: tl.constexpr, D_HIGH: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
-    ROWS_MIDDLE: tl.constexpr, SPAN_MIDDLE: tl.constexpr, ROWS_HIGH: tl.constexpr, SPAN_HIGH: tl.constexpr,
+    TAP_ROWS_MIDDLE: tl.constexpr, SPAN_MIDDLE: tl.constexpr, TAP_ROWS_HIGH: tl.constexpr, SPAN_HIGH: tl.constexpr,
 ):  # fmt: skip
     """Each chunk's share of the gradients of both convolutions of ``orders``, in one launch."""
     program = tl.program_id(0)
     if program < high_programs:
         _correlate(
-            dy_ptr, x_ptr, high_ptr, program, high_length, rows, height, width,
-            LOW + MIDDLE + HIGH, LOW + MIDDLE, HIGH, K_HIGH, D_HIGH, ROWS_HIGH, SPAN_HIGH, BLOCK_R, BLOCK_C,
+            dy_ptr, x_ptr, high_ptr, program, high_length, lines, height, width,
+            LOW + MIDDLE + HIGH, LOW + MIDDLE, HIGH, K_HIGH, D_HIGH, TAP_ROWS_HIGH, SPAN_HIGH, BLOCK_R, BLOCK_C,
         )  # fmt: skip
     else:
         _correlate(
-            dy_ptr, x_ptr, middle_ptr, program - high_programs, middle_length, rows, height, width,
-            LOW + MIDDLE + HIGH, LOW, MIDDLE, K_MIDDLE, D_MIDDLE, ROWS_MIDDLE, SPAN_MIDDLE, BLOCK_R, BLOCK_C,
+            dy_ptr, x_ptr, middle_ptr, program - high_programs, middle_length, lines, height, width,
+            LOW + MIDDLE + HIGH, LOW, MIDDLE, K_MIDDLE, D_MIDDLE, TAP_ROWS_MIDDLE, SPAN_MIDDLE, BLOCK_R, BLOCK_C,
         )  # fmt: skip

@@ -154,11 +154,19 @@ def test_values_and_gradients(kind, k, d, shape, dtype):
 
 
 @runs_kernels
-def test_many_small_tiles_and_chunks(monkeypatch):
-    """The tiling of a large tensor, cut at every odd place, on a small one."""
-    monkeypatch.setattr(module, "_MULTIPROCESSORS", 4)
-    monkeypatch.setattr(module, "_tile", lambda *ranges: {"BLOCK_R": 8, "BLOCK_C": 16})  # noqa: ARG005
-    net, x, dy = Depthwise("plain", 40, 3, 1).to(DEVICE), draw(2, 40, 9, 13), draw(2, 40, 9, 13)
+@pytest.mark.parametrize(
+    ("kind", "k", "d", "shape"),
+    [("plain", 3, 1, (2, 40, 9, 13)), ("plain", 7, 3, (1, 8, 30, 4)), ("orders", 0, 0, (1, 8, 26, 3))],
+)
+def test_many_small_tiles_and_chunks(kind, k, d, shape, monkeypatch):
+    """The tiling of a large tensor, cut at every odd place, on a small one; tall maps, so that tiles and chunks skip
+    rows of the kernel that they do not touch."""
+    monkeypatch.setattr(module, "_MULTIPROCESSORS", 16)
+    monkeypatch.setattr(module, "_tile", lambda *ranges: {"BLOCK_R": 8, "BLOCK_C": 8})  # noqa: ARG005
+    net, x, dy = Depthwise(kind, shape[1], k, d).to(DEVICE), draw(*shape), draw(*shape)
+    for conv in net.convs:
+        [share], _ = module._chunks(x, (conv.in_channels, conv.kernel_size[0], conv.dilation[0]))
+        assert share.chunks > 1
     assert_right(net, kernel_results(net, x, dy), x, dy, torch.float32)
 
 
