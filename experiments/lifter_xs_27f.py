@@ -24,7 +24,7 @@ def config() -> RunConfig:
         task=PoseConfig(keypoints="noisy", confidence=True),
         model=LifterConfig(channels=3),
         optim=OptimConfig(
-            algorithm="adamw",
+            algorithm="muon",
             lr=2e-3,
             weight_decay=0.01,
             schedule="cosine",
@@ -32,7 +32,7 @@ def config() -> RunConfig:
             clip_norm=1.0,
             ema_decay=0.998,
         ),
-        steps=2500,
+        steps=2000,
         batch_size=16,
         validate_every=500,
     )
