@@ -19,7 +19,8 @@ Taps are (k * k, channels), channels adjacent.
 """
 # ruff: noqa: RUF005 (Triton knows a sum of tuples, not an unpacked one)
 # pyright: basic, reportArgumentType=false, reportAssignmentType=false, reportGeneralTypeIssues=false
-# (a literal is a constexpr to Triton's compiler, not to its type hints)
+# pyright: reportAttributeAccessIssue=false, reportOperatorIssue=false
+# (a literal is a constexpr to Triton's compiler, and a tuple grows, but not to their type hints)
 
 import triton
 import triton.language as tl

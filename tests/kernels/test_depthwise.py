@@ -165,6 +165,7 @@ def test_many_small_tiles_and_chunks(kind, k, d, shape, monkeypatch):
     monkeypatch.setattr(module, "_tile", lambda *ranges: {"BLOCK_R": 8, "BLOCK_C": 8})  # noqa: ARG005
     net, x, dy = Depthwise(kind, shape[1], k, d).to(DEVICE), draw(*shape), draw(*shape)
     for conv in net.convs:
+        assert isinstance(conv, nn.Conv2d)
         [share], _ = module._chunks(x, (conv.in_channels, conv.kernel_size[0], conv.dilation[0]))
         assert share.chunks > 1
     assert_right(net, kernel_results(net, x, dy), x, dy, torch.float32)
