@@ -23,7 +23,7 @@ def config() -> RunConfig:
         name="cmu_moga_243f",
         task=PoseConfig(frames=243),
         model=LifterConfig(frames=243),
-        optim=OptimConfig(algorithm="adamw", lr=1e-3, weight_decay=0.01, schedule="cosine", warmup=0.05, clip_norm=1.0),
+        optim=OptimConfig(algorithm="muon", lr=1e-3, weight_decay=0.01, schedule="cosine", warmup=0.05, clip_norm=1.0),
         steps=30_000,
         batch_size=8,
         validate_every=2_000,

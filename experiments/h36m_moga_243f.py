@@ -26,7 +26,7 @@ def config() -> RunConfig:
             data=Human36MConfig(), keypoints="cpn_ft_h36m_dbb", frames=243, averaging="action", val_clips=30
         ),
         model=LifterConfig(frames=243),
-        optim=OptimConfig(algorithm="adamw", lr=1e-3, weight_decay=0.01, schedule="cosine", warmup=0.05, clip_norm=1.0),
+        optim=OptimConfig(algorithm="muon", lr=1e-3, weight_decay=0.01, schedule="cosine", warmup=0.05, clip_norm=1.0),
         steps=120_000,
         batch_size=8,
         validate_every=10_000,

@@ -20,7 +20,7 @@ def config() -> RunConfig:
         model=SimVPConfig(
             width=16, patch=4, layers=2, translator=MogaTranslatorConfig(width=128, depth=4, ffn_ratio=4)
         ),
-        optim=OptimConfig(algorithm="adamw", lr=3e-3, schedule="onecycle", clip_norm=1.0),
+        optim=OptimConfig(algorithm="muon", lr=3e-3, schedule="onecycle", clip_norm=1.0),
         steps=1200,
         batch_size=8,
         validate_every=300,
