@@ -23,6 +23,7 @@ def test_shipped_weights_are_small_and_say_where_they_come_from(name):
     about = checkpoint.read_weights(path).about
     assert about["run"]["name"] == name
     assert about["made_by"]["git"]["clean"]
+    assert " /" not in json.dumps(about), "a path of the machine it was trained on"
     record = json.loads((RECORDS / f"{name}.json").read_text())
     assert record["trained"]["run"] == about["run"]
     assert record["trained"]["best_step"] == about["best_step"]
