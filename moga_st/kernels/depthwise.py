@@ -144,11 +144,6 @@ def _ceil(a: int, b: int) -> int:
     return (a + b - 1) // b
 
 
-def _block(*ranges: int) -> int:
-    """Channels of a tile that is to cover each of these ranges of channels."""
-    return min(64, 1 << (max(ranges) - 1).bit_length())
-
-
 def _lines(x: Tensor) -> tuple[int, int, int]:
     """Rows of the whole batch, height, width: sizes as the kernels take them."""
     b, _, h, w = x.shape
@@ -176,8 +171,9 @@ def _span_and_programs(x: Tensor, channels: int, dilation: int, block_r: int, bl
 
 
 def _tile(*ranges: int) -> dict[str, int]:
-    """1,024 runs of one channel: each of 128 threads has one of 8 channels, in bfloat16 16 bytes a position."""
-    block_c = _block(*ranges)
+    """To cover each of these ranges of channels: 1,024 runs of one channel, so that each of 128 threads has one of 8
+    channels, in bfloat16 16 bytes a position."""
+    block_c = min(64, 1 << (max(ranges) - 1).bit_length())
     return {"BLOCK_R": 1024 // block_c, "BLOCK_C": block_c}
 
 

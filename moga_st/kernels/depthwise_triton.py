@@ -58,6 +58,21 @@ def _load(ptr, at, column, real, ours, width, STEPS: tl.constexpr, STRIDE: tl.co
 
 
 @triton.jit
+def _window(
+    x_ptr, at, i, row, column, real, ours, height, width,
+    STRIDE: tl.constexpr, K: tl.constexpr, D: tl.constexpr, SPAN: tl.constexpr,
+):  # fmt: skip
+    """The K + SPAN - 1 columns that row ``i`` of the taps sees from a run."""
+    down = (i - K // 2) * D
+    visible = real & (row + down >= 0) & (row + down < height)
+    at += down * width * STRIDE
+    window = ()
+    for n in tl.static_range(K + SPAN - 1):
+        window = window + (_load(x_ptr, at, column, visible, ours, width, (n - K // 2) * D, STRIDE),)
+    return window
+
+
+@triton.jit
 def _convolve(
     x_ptr, taps_ptr, bias_ptr, y_ptr, pre_ptr, program, lines, height, width,
     STRIDE: tl.constexpr, OFFSET: tl.constexpr, CHANNELS: tl.constexpr, K: tl.constexpr, D: tl.constexpr,
@@ -85,16 +100,10 @@ def _convolve(
     lowest = tl.maximum(K // 2 - bottom // D, 0)
     highest = tl.minimum(K // 2 + (height - 1 - top) // D, K - 1)
     for i in range(lowest, highest + 1):
-        down = (i - K // 2) * D
-        there = at + down * width * STRIDE
-        visible = real & (row + down >= 0) & (row + down < height)
-        window = ()
-        for n in tl.static_range(SPAN - 1):
-            window = window + (_load(x_ptr, there, column, visible, ours, width, (n - K // 2) * D, STRIDE),)
+        window = _window(x_ptr, at, i, row, column, real, ours, height, width, STRIDE, K, D, SPAN)
         for j in tl.static_range(K):
             tap = K * K - 1 - (i * K + j) if FLIP else i * K + j
             weight = tl.load(taps_ptr + tap * CHANNELS + c, mask=ours, other=0.0).to(dtype)[None, :]
-            window = window + (_load(x_ptr, there, column, visible, ours, width, (j + SPAN - 1 - K // 2) * D, STRIDE),)
             sums = ()
             for n in tl.static_range(SPAN):
                 sums = sums + (totals[n] + window[j + n] * weight,)
@@ -174,11 +183,8 @@ def _correlate(
     tiles.  So a program has few taps and many runs: the rows of a large kernel go to different programs.
     """
     blocks: tl.constexpr = (CHANNELS + BLOCK_C - 1) // BLOCK_C
-    chunk, i, block = (
-        program // (blocks * (K // TAP_ROWS)),
-        program // blocks % (K // TAP_ROWS) * TAP_ROWS,
-        program % blocks,
-    )
+    shares: tl.constexpr = K // TAP_ROWS
+    chunk, i, block = program // (blocks * shares), program // blocks % shares * TAP_ROWS, program % blocks
     dtype = tl.float64 if x_ptr.dtype.element_ty == tl.float64 else tl.float32
     TAPS: tl.constexpr = TAP_ROWS * K
     c = block * BLOCK_C + tl.arange(0, BLOCK_C)
@@ -212,15 +218,8 @@ def _correlate(
                 bias += dy[n]
         totals = ()
         for r in tl.static_range(TAP_ROWS):
-            down = (i + r - K // 2) * D
-            there = at + down * width * STRIDE
-            visible = real & (row + down >= 0) & (row + down < height)
-            window = ()
-            for n in tl.static_range(SPAN - 1):
-                window = window + (_load(x_ptr, there, column, visible, ours, width, (n - K // 2) * D, STRIDE),)
+            window = _window(x_ptr, at, i + r, row, column, real, ours, height, width, STRIDE, K, D, SPAN)
             for j in tl.static_range(K):
-                x = _load(x_ptr, there, column, visible, ours, width, (j + SPAN - 1 - K // 2) * D, STRIDE)
-                window = window + (x,)
                 total = sums[r * K + j]
                 for n in tl.static_range(SPAN):
                     total += dy[n] * window[j + n]
