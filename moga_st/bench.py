@@ -37,23 +37,35 @@ WARM_UP = {"cpu": 2, "cuda": Update.EAGER + 2}  # untimed calls of each variant:
 
 
 @dataclass(frozen=True)
-class BenchConfig:
-    """Time a recipe's training step, inference and data generation: plain torch, ours, ours compiled."""
+class BenchKernels:
+    """Time the depthwise operators against plain torch and against a copy of the bytes they must move."""
 
     batch_sizes: tuple[int, ...] = (1, 16)
-    """Batch sizes of inference, networks and kernels; a recipe's training step runs at its own."""
-    training: bool = True
-    """Time the training step too."""
+    """Batch sizes; a recipe's training step runs at its own."""
     repeats: int = 5
     """Timed repeats of each variant; the median counts."""
-    compile: bool = True
-    """Time torch.compile too (the CPU needs a C++ compiler for it)."""
     device: str = "auto"
     """auto (CUDA if there is one), cpu, cuda or cuda:N."""
-    data_root: Path | None = None
-    """Folder that holds the data; default MOGA_ST_DATA, then datasets/ of the checkout."""
     json: bool = False
     """Print JSON."""
+
+
+@dataclass(frozen=True)
+class BenchModel(BenchKernels):
+    """Time a network's forward and backward pass, and inference: plain torch, ours, ours compiled."""
+
+    training: bool = True
+    """Time training too."""
+    compile: bool = True
+    """Time torch.compile too (the CPU needs a C++ compiler for it)."""
+
+
+@dataclass(frozen=True)
+class BenchRecipe(BenchModel):
+    """Time a recipe's training step, inference and data generation: plain torch, ours, ours compiled."""
+
+    data_root: Path | None = None
+    """Folder that holds the data; default MOGA_ST_DATA, then datasets/ of the checkout."""
 
 
 def count(config: ModelConfig) -> tuple[int, int]:
@@ -87,7 +99,8 @@ class Ceilings:
 def ceilings(device: torch.device, dtype: torch.dtype) -> Ceilings:
     """Best of ten products of square matrices, and of ten copies of a block no cache holds."""
     n, size = (8192, 1 << 30) if device.type == "cuda" else (2048, 1 << 28)
-    a, block = torch.ones(n, n, dtype=dtype, device=device), torch.ones(size, dtype=torch.uint8, device=device)
+    # random: a product of ones takes less power, and so runs faster, than any of real numbers
+    a, block = torch.randn(n, n, dtype=dtype, device=device), torch.ones(size, dtype=torch.uint8, device=device)
     out, copy_of_block = torch.empty_like(a), torch.empty_like(block)
 
     def best(step: Callable[[], object]) -> float:
@@ -128,7 +141,7 @@ class Roofline(TorchDispatchMode):
         return out
 
 
-def run(config: RunConfig, args: BenchConfig) -> list[dict[str, Any]]:
+def run(config: RunConfig, args: BenchRecipe) -> list[dict[str, Any]]:
     """One row a measurement: what, batch, ms, samples/s, memory (MB), the ratio against a named other, for a
     training step the share of its time that :class:`Roofline` says it cannot do without, and for inference the
     frames/s that come out."""
@@ -149,24 +162,34 @@ def run(config: RunConfig, args: BenchConfig) -> list[dict[str, Any]]:
     return rows
 
 
-def run_model(model: ModelConfig, args: BenchConfig) -> list[dict[str, Any]]:
-    """What :func:`run` does, for a network of no recipe, in float32: forward with backward, and inference."""
+def run_model(model: ModelConfig, args: BenchModel) -> list[dict[str, Any]]:
+    """What :func:`run` does, for a network of no recipe: forward with backward, and inference; all but "plain" in
+    bfloat16 on CUDA."""
     device = _device(args)
+    precision = "bfloat16" if device.type == "cuda" else "float32"
     rows = []
     for size in args.batch_sizes:
         x = torch.rand(size, *model.example_shape, device=device)
         trained, used = (_networks(model, args, device) for _ in range(2))
         if args.training:
-            steps = {name: partial(_gradients, net.train(), x) for name, net in trained.items() if "graph" not in name}
+            steps = {
+                name: partial(_gradients, net.train(), x, name, precision)
+                for name, net in trained.items()
+                if "graph" not in name
+            }
             rows += _pair("forward and backward", size, steps, args, device)
-        inference = {name: partial(_infer, net, x, name, "float32") for name, net in used.items()}
+        inference = {name: partial(_infer, net, x, name, precision) for name, net in used.items()}
         rows += _pair("inference", size, inference, args, device)
     return rows
 
 
-def run_kernels(args: BenchConfig) -> list[dict[str, Any]]:
+def run_kernels(args: BenchKernels) -> list[dict[str, Any]]:
     """The depthwise operators of the Moving MNIST model, in bfloat16 on CUDA and float32 elsewhere: what a copy of the
-    bytes they must move takes, plain, and ours; "ratio" is the time over that of the copy."""
+    bytes they must move takes, plain, and ours; "ratio" is the time over that of the copy.
+
+    On CUDA many calls are captured as one graph, and its replay is timed: an operator may take ten microseconds, less
+    than Python needs to launch it.  (What is small enough stays in L2, for the copy as for the others.)
+    """
     device = _device(args)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     rows = []
@@ -186,14 +209,30 @@ def run_kernels(args: BenchConfig) -> list[dict[str, Any]]:
             "plain": kernels.use(False)(both),
             "ours": both,
         }
-        times = _times(steps, args.repeats, device)
+        calls = 20 if device.type == "cuda" else 1
+        if device.type == "cuda":
+            steps = {name: _captured(step, calls) for name, step in steps.items()}
+        times = {name: seconds / calls for name, (seconds, _) in _measure(steps, args.repeats, device).items()}
         for name, seconds in times.items():
             row = _row(f"{case.name}, forward and backward, {name}", len(x), seconds)
             rows.append(row | {"ratio": seconds / times["copy"], "against": "copy"})
     return rows
 
 
-def _device(args: BenchConfig) -> torch.device:
+def _captured(step: Callable[[], object], calls: int) -> Callable[[], object]:
+    """So many calls of it, as one CUDA graph."""
+    stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    with torch.cuda.stream(stream):  # what is set up at first use must not be in the graph
+        for _ in range(WARM_UP["cuda"]):
+            step()
+    stream.synchronize()
+    with torch.cuda.graph(graph, stream=stream):
+        for _ in range(calls):
+            step()
+    return graph.replay
+
+
+def _device(args: BenchKernels) -> torch.device:
     if args.repeats < 1:
         raise BadInput(f"--repeats: expected at least 1, got {args.repeats}")
     if min(args.batch_sizes, default=0) < 1:
@@ -217,16 +256,16 @@ def _data(task: MovingDigits, repeats: int) -> list[dict[str, Any]]:
         for part in parts:
             moving_mnist.render(digits, moving_mnist.draw(0, part, motion, len(digits)), motion, frames)
 
-    times = _times({"slow": slow, "fast": fast}, repeats, device)
+    times = _measure({"slow": slow, "fast": fast}, repeats, device)
     rows = [
-        _row("data, plain loop on one core", size, times["slow"] / few),
-        _row("data, batched", size, times["fast"] / batches),
+        _row("data, plain loop on one core", size, times["slow"][0] / few),
+        _row("data, batched", size, times["fast"][0] / batches),
     ]
     rows[1] |= {"ratio": rows[1]["samples/s"] / rows[0]["samples/s"], "against": rows[0]["what"]}
     return rows
 
 
-def _training(config: RunConfig, task: Task, args: BenchConfig, device: torch.device) -> list[dict[str, Any]]:
+def _training(config: RunConfig, task: Task, args: BenchRecipe, device: torch.device) -> list[dict[str, Any]]:
     rows = _pair("training step", config.batch_size, _training_steps(config, task, args, device), args, device)
     dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
     step = _update(config, task, to_device(config.model.build(), device), Runtime(device=args.device))
@@ -238,8 +277,8 @@ def _training(config: RunConfig, task: Task, args: BenchConfig, device: torch.de
 
 
 def _training_steps(
-    config: RunConfig, task: Task, args: BenchConfig, device: torch.device
-) -> dict[str, Callable[[], None]]:
+    config: RunConfig, task: Task, args: BenchRecipe, device: torch.device
+) -> dict[str, Callable[[], object]]:
     """Whole updates: data, forward, backward, clipping, optimiser, weight average.
 
     "plain" is torch as it comes: float32, channels-first, none of our kernels; but on the CPU with our setting of
@@ -267,7 +306,7 @@ def _update(config: RunConfig, task: Task, net: nn.Module, runtime: Runtime) -> 
     return lambda: update(next(number))
 
 
-def _networks(model: ModelConfig, args: BenchConfig, device: torch.device) -> dict[str, nn.Module]:
+def _networks(model: ModelConfig, args: BenchModel, device: torch.device) -> dict[str, nn.Module]:
     """ "plain" is torch as it comes; the others are one network, in our layout, called in different ways."""
     ours = to_device(model.build(), device).eval()
     plain = model.build().to(device).eval()
@@ -286,33 +325,44 @@ def _infer(net: nn.Module, x: Tensor, name: str, precision: str) -> None:
         net(x)
 
 
-def _gradients(net: nn.Module, x: Tensor) -> None:
-    net(x).square().mean().backward()
+def _gradients(net: nn.Module, x: Tensor, name: str, precision: str) -> None:
+    with autocast("float32" if name == "plain" else precision, x.device):
+        loss = net(x).float().square().mean()
+    loss.backward()
     net.zero_grad(set_to_none=True)
 
 
 def _pair(
-    what: str, size: int, steps: dict[str, Callable[[], None]], args: BenchConfig, device: torch.device
+    what: str, size: int, steps: dict[str, Callable[[], object]], args: BenchModel, device: torch.device
 ) -> list[dict[str, Any]]:
     rows = []
-    for name, seconds in _times(steps, args.repeats, device).items():
-        row = _row(f"{what}, {name}", size, seconds) | {"memory (MB)": _peak_memory(steps[name], device)}
+    for name, (seconds, memory) in _measure(steps, args.repeats, device).items():
+        row = _row(f"{what}, {name}", size, seconds) | {"memory (MB)": memory}
         if rows:
             row |= {"ratio": row["samples/s"] / rows[0]["samples/s"], "against": rows[0]["what"]}
         rows.append(row)
     return rows
 
 
-def _times(steps: dict[str, Callable[[], None]], repeats: int, device: torch.device) -> dict[str, float]:
-    """Median seconds of each step, after calls to warm up, taken in turn."""
-    for step in steps.values():
+def _measure(
+    steps: dict[str, Callable[[], object]], repeats: int, device: torch.device
+) -> dict[str, tuple[float, float]]:
+    """Of each step the median seconds, taken in turn after calls to warm up, and the peak memory of those calls.
+
+    (A captured graph takes its memory once, before the calls that are timed.)
+    """
+    peaks = {}
+    for name, step in steps.items():
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
         for _ in range(WARM_UP[device.type]):
             step()
+        peaks[name] = _peak_memory(device)
     taken: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(repeats):
         for name, step in steps.items():
             taken[name].append(_seconds(step, device))
-    return {name: statistics.median(values) for name, values in taken.items()}
+    return {name: (statistics.median(values), peaks[name]) for name, values in taken.items()}
 
 
 def _least(roofline: Roofline) -> dict[str, float]:
@@ -330,11 +380,9 @@ def _row(what: str, size: int, seconds: float) -> dict[str, Any]:
     return {"what": what, "batch": size, "ms": seconds * 1e3, "samples/s": size / seconds}
 
 
-def _peak_memory(step: Callable[[], None], device: torch.device) -> float:
-    """Peak MB of the process: on CUDA while this step runs, other variants' networks included; on the CPU so far."""
+def _peak_memory(device: torch.device) -> float:
+    """Peak MB of the process: on CUDA since the last reset, other variants' networks included; on the CPU so far."""
     if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        step()
         return torch.cuda.max_memory_allocated(device) / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak / 1e3

@@ -13,7 +13,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
 
 import tyro
 from tyro.conf import Positional
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from moga_st.data.keypoints import Keypoints
     from moga_st.engine import RunConfig
 
+T = TypeVar("T")
+
 USAGE = """\
 usage: moga-st VERB ...
 
@@ -40,8 +42,10 @@ usage: moga-st VERB ...
   data prepare NAME SRC
                        turn downloaded motion data (cmu-mocap, human3.6m) into the file that recipes read
   models               list every model with parameters and operations
-  bench RECIPE         time its training step, inference and data; or a network of `models`; or kernels
-  convert IN OUT       turn a published checkpoint into weights of this package
+  bench RECIPE         time its training step (every field is a flag), inference and data; or a network of
+                       `models`; or kernels
+  convert --from DIALECT IN OUT
+                       turn a published checkpoint into weights of this package
 
 `moga-st VERB --help` tells the rest.  Recipes: {recipes}
 """
@@ -94,19 +98,32 @@ def main(argv: list[str] | None = None) -> NoReturn:
 def train(argv: list[str]) -> None:
     """`moga-st train RECIPE [FLAGS]`."""
     recipe, rest = _recipe_argument("train", argv)
-    from moga_st import dist, engine, recipes
+    from moga_st import dist, engine
 
-    unprefixed = tyro.conf.arg(name="")
-    fields = [("config", Annotated[engine.RunConfig, unprefixed]), ("runtime", Annotated[engine.Runtime, unprefixed])]
-    both = dataclasses.make_dataclass("Train", fields)
-    default = both(recipes.load(recipe), engine.Runtime())
-    given = tyro.cli(both, prog=f"moga-st train {recipe}", description=_docstring(recipe), default=default, args=rest)
+    config, runtime = _with_recipe("train", recipe, engine.Runtime(), rest)
     try:
-        folder = engine.train(given.config, given.runtime)
+        folder = engine.train(config, runtime)
         if dist.rank() == 0:
             print(folder)
     finally:
         dist.shutdown()
+
+
+def _with_recipe(verb: str, recipe: str, default: T, argv: list[str]) -> tuple[RunConfig, T]:
+    """The recipe's config and ``default``, with what the flags change in either."""
+    from moga_st import engine, recipes
+
+    unprefixed = tyro.conf.arg(name="")
+    fields = [("config", Annotated[engine.RunConfig, unprefixed]), ("other", Annotated[type(default), unprefixed])]
+    both = dataclasses.make_dataclass("Both", fields)
+    given = tyro.cli(
+        both,
+        prog=f"moga-st {verb} {recipe}",
+        description=_docstring(recipe),
+        default=both(recipes.load(recipe), default),
+        args=argv,
+    )
+    return given.config, given.other
 
 
 @dataclass(frozen=True)
@@ -122,7 +139,7 @@ class Eval:
     sequences: int | None = None
     """Score only so many of them (the first)."""
     lpips: bool = False
-    """Score LPIPS too (needs torchvision's AlexNet weights)."""
+    """Score LPIPS too, on the test set (needs torchvision's AlexNet weights)."""
     device: str = "auto"
     """auto (CUDA if there is one), cpu, cuda or cuda:N."""
     data_root: Path | None = None
@@ -139,6 +156,8 @@ def evaluate(argv: list[str]) -> None:
     from moga_st import checkpoint, dist, engine, recipes
     from moga_st.tasks.task import Setting
 
+    if args.lpips and args.split != "test":
+        raise BadInput("--lpips: is scored on the test set only; leave --split out")
     path = checkpoint.find_weights(args.target)
     if args.recipe is not None:
         recipes.load(args.recipe)  # it may define the model's class
@@ -168,7 +187,7 @@ def evaluate(argv: list[str]) -> None:
     pictures = task.draw(net, out, args.split)  # by one process alone
     record = {
         "weights": path.stem if path.parent == checkpoint.SHIPPED else str(path),
-        "trained": {k: about.get(k) for k in ("run", "best_step", "converted_from") if k in about},
+        "trained": {k: about[k] for k in ("run", "best_step", "seconds", "made_by", "converted_from") if k in about},
         "split": args.split,
         "scores": {k: v if math.isfinite(v) else None for k, v in scores.items()},
         "facts": task.facts,
@@ -547,20 +566,21 @@ def _models() -> dict[str, ModelConfig]:
 
 
 def bench(argv: list[str]) -> None:
-    """`moga-st bench RECIPE`, a network of `moga-st models`, or "kernels"."""
+    """`moga-st bench RECIPE [FLAGS]`, a network of `moga-st models`, or "kernels"."""
     name, rest = _recipe_argument("bench", argv)
-    from moga_st.bench import BenchConfig, run, run_kernels, run_model
-
-    args = tyro.cli(BenchConfig, prog=f"moga-st bench {name}", args=rest)
     from moga_st import dist, engine, recipes
+    from moga_st.bench import BenchKernels, BenchModel, BenchRecipe, run, run_kernels, run_model
 
-    known = _models()
+    known, prog = _models(), f"moga-st bench {name}"
     if name == "kernels":
+        args = tyro.cli(BenchKernels, prog=prog, args=rest)
         rows = run_kernels(args)
     elif name in known:
+        args = tyro.cli(BenchModel, prog=prog, args=rest)
         rows = run_model(known[name], args)
     elif name in recipes.names() or name.endswith(".py"):
-        rows = run(recipes.load(name), args)
+        config, args = _with_recipe("bench", name, BenchRecipe(), rest)
+        rows = run(config, args)
     else:
         names = ["kernels", *known, *recipes.names()]
         raise BadInput(

@@ -231,13 +231,10 @@ class Update:
         """First update whose loss was not finite, or -1: read only where we wait anyway."""
         self._number = torch.zeros((), dtype=torch.int64, device=device)
         self._rate: float | torch.Tensor = torch.zeros((), device=device) if runtime.cuda_graph else 0.0
-        self._optimise: Any = optimiser.step
-        self._update_average: Any = optim.update_average
-        if runtime.cuda_graph:
-            # torch's uncompiled optimisers take a changing beta from the host; these read it on the device
-            self._optimise, self._update_average = torch.compile(optimiser.step), torch.compile(optim.update_average)
-        self._eager_left = self.EAGER if runtime.cuda_graph else -1
+        self._optimise = optim.step_on_device(optimiser) if runtime.cuda_graph else optimiser.step
+        self._eager_left = self.EAGER
         self._graph: torch.cuda.CUDAGraph | None = None
+        self._stream = torch.cuda.Stream(device) if runtime.cuda_graph and device.type == "cuda" else None
 
     def __call__(self, number: int) -> None:
         """Run update ``number`` (from 0)."""
@@ -250,12 +247,15 @@ class Update:
         torch.manual_seed(seed_of(config.seed, number))
         if self._graph is None and self._eager_left == 0:
             self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):
+            with torch.cuda.graph(self._graph, stream=self._stream):
                 self.body()
         if self._graph is not None:
             self._graph.replay()
-        else:
+        elif self._stream is not None:  # the capture's: autograd remembers the stream that a weight was first used on
             self._eager_left -= 1
+            with _on(self._stream):
+                self.body()
+        else:
             self.body()
 
     def body(self) -> None:
@@ -277,7 +277,17 @@ class Update:
         self._optimise()
         self.optimiser.zero_grad(set_to_none=True)
         if self.average is not self.net:
-            self._update_average(self.average, self.net, self._rate)
+            optim.update_average(self.average, self.net, self._rate)
+
+
+@contextmanager
+def _on(stream: torch.cuda.Stream) -> Iterator[None]:
+    """Work on ``stream``, after all that was asked for before and before all that is asked for after."""
+    outside = torch.cuda.current_stream(stream.device)
+    stream.wait_stream(outside)
+    with torch.cuda.stream(stream):
+        yield
+    outside.wait_stream(stream)
 
 
 def check(config: RunConfig, runtime: Runtime, device: torch.device) -> None:
@@ -391,7 +401,7 @@ class Run:
         if saved["state"]["data"] != state["data"]:
             raise BadInput(
                 f"{self.folder} was trained on other data ({saved['state']['data']}) than what is found now "
-                f"({state['data']}: {self.task.facts.get('digits', '')}); give the same --data-root, or another --runs"
+                f"({state['data']}); run.json says which; give the same --data-root, or another --runs"
             )
         if average is not net:
             checkpoint.load_exactly(average, saved["average"], path)

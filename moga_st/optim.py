@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,8 +19,9 @@ class OptimConfig(Config):
     """Adam, AdamW or Muon and a schedule."""
 
     algorithm: Literal["adam", "adamw", "muon"] = "adam"
-    """Update rule. muon moves matrices (weights of linear layers, and of convolutions without groups) by orthogonalised
-    momentum and everything else as adamw does. Weight decay is decoupled, and refused in adam, which has none."""
+    """Update rule. muon moves matrices (weights of linear layers, and of convolutions without groups, of more than one
+    output) by orthogonalised momentum and everything else as adamw does. Weight decay is decoupled, and refused in
+    adam, which has none."""
     lr: float = 1e-3
     """Peak learning rate."""
     betas: tuple[float, float] = (0.9, 0.999)
@@ -54,31 +56,37 @@ class Muon(torch.optim.AdamW):
     def __setstate__(self, state: dict[str, Any]) -> None:
         torch.optim.Optimizer.__setstate__(self, state)  # Adam's own asks every state for its number of steps
 
-    @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            if group["matrices"]:
-                self._move(group)
+        self.move_matrices()
+        self.step_others()
+
+    def step_others(self) -> None:
         super().step()
 
-    def _move(self, group: dict[str, Any]) -> None:
-        directions: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
-        for p in group["params"]:
-            if p.grad is None:
+    @torch.no_grad()
+    def move_matrices(self) -> None:
+        # pyright: reportPrivateImportUsage=false
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None] if group["matrices"] else []
+            if not params:
                 continue
-            state = self.state[p]
-            if "momentum" not in state:
-                state["momentum"] = torch.zeros_like(p)
-            momentum = state["momentum"].lerp_(p.grad, 1 - self.MOMENTUM)
-            direction = p.grad.lerp(momentum, self.MOMENTUM).flatten(1)
-            directions[direction.shape].append((p, direction))
-            p.grad = None  # AdamW has nothing left to do here
-        for (n, m), pairs in directions.items():
-            moves = orthogonalise(torch.stack([direction for _, direction in pairs]))
-            step = group["lr"] * 0.2 * math.sqrt(max(n, m))
-            for (p, _), move in zip(pairs, moves, strict=True):
-                p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.sub_(move.view_as(p) * step)
+            for p in params:
+                if "momentum" not in self.state[p]:
+                    self.state[p]["momentum"] = torch.zeros_like(p)
+            momenta, gradients = [self.state[p]["momentum"] for p in params], [p.grad for p in params]
+            torch._foreach_lerp_(momenta, gradients, 1 - self.MOMENTUM)
+            directions = torch._foreach_lerp(gradients, momenta, self.MOMENTUM)
+            of_shape: dict[torch.Size, list[int]] = defaultdict(list)
+            for i, p in enumerate(params):
+                p.grad = None  # AdamW has nothing left to do here
+                of_shape[directions[i].flatten(1).shape].append(i)
+            if group["weight_decay"]:
+                torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
+            for (n, m), members in of_shape.items():
+                moves = orthogonalise(torch.stack([directions[i].flatten(1) for i in members]))
+                moves *= group["lr"] * 0.2 * math.sqrt(max(n, m))
+                moved = [params[i] for i in members]
+                torch._foreach_sub_(moved, [move.view_as(p) for move, p in zip(moves, moved, strict=True)])
 
 
 def orthogonalise(x: Tensor) -> Tensor:
@@ -100,7 +108,7 @@ def orthogonalise(x: Tensor) -> Tensor:
 def build(net: nn.Module, config: OptimConfig, on_device: bool = False) -> torch.optim.Optimizer:
     """The optimiser over ``net``'s parameters in groups: with and without weight decay, and Muon's matrices.
 
-    ``on_device``: learning rate and decays are tensors there, and ``step`` is to be compiled (CUDA graphs).
+    ``on_device``: learning rate and decays are tensors there, and :func:`step_on_device` takes the steps.
     """
     if config.algorithm == "adam" and config.weight_decay:
         raise BadInput("optim.weight_decay: Adam has none; use --optim.algorithm adamw")
@@ -122,7 +130,21 @@ def build(net: nn.Module, config: OptimConfig, on_device: bool = False) -> torch
     for group in groups:  # torch's own constructor would make plain numbers of the betas
         group["lr"] = torch.tensor(config.lr, device=device)
         group["betas"] = tuple(torch.tensor(beta, device=device) for beta in config.betas)
-    return kind(groups, capturable=True)
+    return kind(groups, capturable=True, foreach=True)
+
+
+def step_on_device(optimiser: torch.optim.Optimizer, backend: str = "inductor") -> Callable[[], object]:
+    """``optimiser.step`` for rates on the device, compiled: torch's optimisers, when not, take a changing beta from
+    the host.  Muon's own part takes it from anywhere, and would be compiled anew as gradients come and go."""
+    if not isinstance(optimiser, Muon):
+        return torch.compile(optimiser.step, backend=backend)
+    others = torch.compile(optimiser.step_others, backend=backend)
+
+    def step() -> None:
+        optimiser.move_matrices()
+        others()
+
+    return step
 
 
 def set_schedule(optimiser: torch.optim.Optimizer, lr: float, beta1: float) -> None:
@@ -177,16 +199,16 @@ def update_average(average: nn.Module, net: nn.Module, rate: float | Tensor) -> 
 
     Running statistics are averaged like weights; counters are copied.
     """
+    # pyright: reportPrivateImportUsage=false
+    # one kernel for all tensors, as torch's own swa_utils has it; its lerp takes no rate from the device
     pairs = list(zip(_tensors(average), _tensors(net), strict=True))
-    floats = [(a, b) for a, b in pairs if a.is_floating_point()]
-    if isinstance(rate, Tensor):  # compiled, where a loop is as good as one call
-        for a, b in floats:
-            a.lerp_(b, rate)
-    else:  # one kernel for all tensors, as torch's own swa_utils has it
-        torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], rate)  # pyright: ignore[reportPrivateImportUsage]
+    averages, weights = zip(*((a, b) for a, b in pairs if a.is_floating_point()), strict=True)
+    moves = torch._foreach_sub(weights, averages)
+    torch._foreach_mul_(moves, rate)
+    torch._foreach_add_(averages, moves)
     counters = [(a, b) for a, b in pairs if not a.is_floating_point()]
     if counters:
-        torch._foreach_copy_([a for a, _ in counters], [b for _, b in counters])  # pyright: ignore[reportPrivateImportUsage]
+        torch._foreach_copy_([a for a, _ in counters], [b for _, b in counters])
 
 
 def _tensors(net: nn.Module) -> list[Tensor]:

@@ -50,6 +50,8 @@ def test_eval_prints_the_table_and_writes_json_and_pictures(trained, capsys):
     assert {f"mse/frame/{i}" for i in range(1, 5)} <= scores.keys()
     assert scores["mse"] == pytest.approx(np.mean([scores[f"mse/frame/{i}"] for i in range(1, 5)]))
     assert record["trained"]["run"]["steps"] == 20
+    assert record["trained"]["seconds"] > 0
+    assert record["trained"]["made_by"]["hardware"]["device"] == "cpu"
     for name in ("best", "median", "worst"):
         assert iio.immeta(folder / f"{name}.gif")["duration"] == 200
         assert len(iio.imread(folder / f"{name}.gif")) == 8
@@ -141,12 +143,13 @@ def test_weights_of_ours_are_stored_in_half_the_size_and_keep_what_they_say(trai
 
 def test_bench_reports_ratios(trained, capsys):
     flags = ("--no-compile", "--repeats", 1, "--device", "cpu", "--data-root", trained, "--batch-sizes", 2, "--json")
+    flags += ("--batch-size", 6, "--optim.algorithm", "muon")  # the recipe's fields
     code, out, _ = run(capsys, "bench", RECIPE, *flags)
     assert code == 0
     rows = {r["what"]: r for r in json.loads(out)["rows"]}
     slow, fast = rows["data, plain loop on one core"], rows["data, batched"]
     assert fast["ratio"] == pytest.approx(fast["samples/s"] / slow["samples/s"])
-    assert rows["training step, eager"]["batch"] == 4
+    assert rows["training step, eager"]["batch"] == 6
     least = rows["training step, roofline"]["ms"]
     assert rows["training step, plain"]["roofline"] == pytest.approx(least / rows["training step, plain"]["ms"])
     inference = rows["inference, eager"]
@@ -182,6 +185,7 @@ def test_bench_times_the_kernels_against_a_copy_of_their_bytes(capsys):
         (["train", RECIPE, "--device", "cpu", "--model.frames-in", "3"], "not divisible by 8"),
         (["train", RECIPE, "--data-root", "/none"], "--data-root: /none is no folder"),
         (["eval", "/none.safetensors"], "/none.safetensors: no such weights file"),
+        (["eval", "/none.safetensors", "--lpips", "--split", "val"], "--lpips: is scored on the test set only"),
         (["predict", "/none.safetensors", "/none.npy"], "no such weights file"),
         (["convert", "--from", "openstl", "/none.pth", "/tmp/x.safetensors"], "/none.pth: no such checkpoint"),
         (["convert", "--from", "openstl", "/none.pth", "/tmp/x.pth"], "something.safetensors"),

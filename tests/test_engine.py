@@ -264,10 +264,12 @@ def test_an_update_with_its_numbers_on_the_device_is_the_update_with_numbers(tmp
     plain, tensors = update_of(config, tmp_path, False), update_of(config, tmp_path, True)
     tensors._rate = torch.zeros(())
     # as inductor would have it, without a C++ compiler
-    tensors._optimise = torch.compile(tensors.optimiser.step, backend="aot_eager")
+    tensors._optimise = optim.step_on_device(tensors.optimiser, backend="aot_eager")
     for number in range(6):
         plain(number)
-        tensors(number)
+        # a capture comes after so many, and must find everything compiled
+        with torch.compiler.set_stance("fail_on_recompile" if number >= engine.Update.EAGER else "default"):
+            tensors(number)
     assert tensors.lr == plain.lr
     assert isinstance(tensors.optimiser.param_groups[0]["lr"], torch.Tensor)
     for ours, theirs in zip(tensors.net.parameters(), plain.net.parameters(), strict=True):
@@ -305,14 +307,15 @@ def test_a_captured_update_holds_for_every_number(tmp_path):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="a CUDA graph needs a GPU")
-@pytest.mark.parametrize("config", [TINY, MUON])
-def test_a_run_with_a_cuda_graph_follows_the_run_without(tmp_path, config):
+# what a compiler fuses it does not round to bfloat16 in between, and Muon's steps on a GPU amplify such a difference
+@pytest.mark.parametrize(("config", "tolerance"), [(TINY, 1e-3), (MUON, 1e-2)])
+def test_a_run_with_a_cuda_graph_follows_the_run_without(tmp_path, config, tolerance):
     folders = []
     for cuda_graph in (False, True):
         runs = tmp_path / str(cuda_graph)
         folders.append(train(config, Runtime("cuda", tmp_path, runs, cuda_graph=cuda_graph, log_every=1)))
     losses = [[line["loss"] for line in engine.read_jsonl(f / "metrics.jsonl") if "loss" in line] for f in folders]
-    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    assert losses[1] == pytest.approx(losses[0], rel=tolerance)
 
 
 def test_a_cuda_graph_without_cuda_is_refused(runtime):

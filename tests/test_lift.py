@@ -14,7 +14,6 @@ from PIL import Image
 from moga_st import checkpoint, cli, lifting
 from moga_st.config import BadInput
 from moga_st.data import mocap
-from moga_st.data.bvh import read_bvh
 from moga_st.data.camera import normalise_screen
 from moga_st.data.clips import Video
 from moga_st.data.generated_poses import generate_clip
@@ -23,6 +22,7 @@ from moga_st.data.skeleton import JOINTS, MIRROR
 from moga_st.data.smoothing import OneEuro
 from moga_st.models.lifter import LifterConfig
 from moga_st.models.moganet import MogaNetConfig
+from tests.bvh_reader import read_bvh
 from tests.test_cli import run
 
 # imageio leaves the pipes of its ffmpeg process to the garbage collector

@@ -25,8 +25,8 @@ def test_shipped_weights_are_small_and_say_where_they_come_from(name):
     assert about["made_by"]["git"]["clean"]
     assert " /" not in json.dumps(about), "a path of the machine it was trained on"
     record = json.loads((RECORDS / f"{name}.json").read_text())
-    assert record["trained"]["run"] == about["run"]
-    assert record["trained"]["best_step"] == about["best_step"]
+    for fact in ("run", "best_step", "seconds", "made_by"):
+        assert record["trained"][fact] == about[fact], fact
     assert all(isinstance(v, float) for k, v in record["scores"].items() if "/" not in k)
 
 

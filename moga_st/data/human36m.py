@@ -7,7 +7,7 @@ The data set is licensed and not ours to give; :func:`prepare` reads what its ho
 - MotionBERT: ``h36m_<detector>_..cam_source..pkl`` (pixels; depth scaled to pixels; what its protocol needs);
 - h36m-fetch: ``S*/<Action>-<n>/annot.h5`` (camera, millimetres, 32 joints).
 
-The first and third are pickles, which can run code: they are read by an unpickler that makes arrays, numbers,
+The first three hold pickles, which can run code: those are read by an unpickler that makes arrays, numbers,
 strings and plain containers only.  mmpose brings its own cameras; the others use the published calibration
 below.
 
@@ -35,7 +35,6 @@ from moga_st.data.prepared import GT, Clip, View, write_poses
 from moga_st.data.skeleton import LEFT, RIGHT
 
 FPS = 50.0
-TRAIN_SUBJECTS = ("S1", "S5", "S6", "S7", "S8")
 TEST_SUBJECTS = ("S9", "S11")
 ACTIONS = (
     *("Directions", "Discussion", "Eating", "Greeting", "Phoning", "Posing", "Purchases", "Sitting", "SittingDown"),

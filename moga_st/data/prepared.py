@@ -190,23 +190,17 @@ def read_contents(path: Path) -> Contents:
         return Contents(file.attrs["source"], file.attrs["licence"], entries)
 
 
-def read_clips(
-    path: Path, subjects: Collection[str] | None = None, actions: Collection[str] | None = None
-) -> Iterator[Clip]:
-    """The clips of a prepared file, one at a time, in their order; of some subjects and actions only, if given.
+def read_clips(path: Path, subjects: Collection[str] | None = None) -> Iterator[Clip]:
+    """The clips of a prepared file, one at a time, in their order; of some subjects only, if given.
 
     Raises:
-        BadInput: see :func:`read_contents`; a subject or action that the file does not have; a bad array.
+        BadInput: see :func:`read_contents`; a subject that the file does not have; a bad array.
     """
-    clips = read_contents(path).clips
-    for what, wanted, known in (
-        ("subject", subjects, {c.subject for c in clips}),
-        ("action", actions, {c.action for c in clips}),
-    ):
-        for name in wanted or ():
-            if name not in known:
-                raise BadInput(f"{path}: has no {what} {name!r}{nearest(name, known)}; it has {_listed(known)}")
-    return _read(path, subjects, actions)
+    known = {c.subject for c in read_contents(path).clips}
+    for name in subjects or ():
+        if name not in known:
+            raise BadInput(f"{path}: has no subject {name!r}{nearest(name, known)}; it has {_listed(known)}")
+    return _read(path, subjects)
 
 
 def describe(path: Path) -> str:
@@ -273,11 +267,10 @@ def _save(group: Any, name: str, array: np.ndarray) -> None:
     )
 
 
-def _read(path: Path, subjects: Collection[str] | None, actions: Collection[str] | None) -> Iterator[Clip]:
+def _read(path: Path, subjects: Collection[str] | None) -> Iterator[Clip]:
     with _Opened(path) as file:
         for group in file["clips"].values():
-            about = group.attrs
-            if (subjects is None or about["subject"] in subjects) and (actions is None or about["action"] in actions):
+            if subjects is None or group.attrs["subject"] in subjects:
                 yield _read_clip(group)
 
 

@@ -2,7 +2,7 @@
 
 :func:`depthwise`, :func:`depthwise_gelu` and :func:`multi_order` take the ``nn.Conv2d`` modules that hold the
 parameters.  Where no kernel runs (no Triton, another dtype, the switch in ``moga_st.kernels``) they are what their
-docstring's one line of PyTorch says, to the bit.  A CPU has its own way for kernels larger than 3x3
+docstring's one line of PyTorch says, to the bit; but a CPU has its own way for kernels larger than 3x3
 (``depthwise_cpu.py``).
 
 Shape legend: ``b c h w``; ``k`` kernel size, ``d`` dilation.  Taps are a weight as kernels read it, (k * k, c).

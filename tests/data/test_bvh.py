@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from moga_st.config import BadInput
-from moga_st.data.bvh import BVH_NAMES, _to_zxy, read_bvh, write_bvh
+from moga_st.data.bvh import BVH_NAMES, _to_zxy, write_bvh
 from moga_st.data.skeleton import BONES, PARENTS
+from tests.bvh_reader import read_bvh
 
 
 def turns(rng: np.random.Generator, t: int, largest: float) -> np.ndarray:
@@ -162,11 +163,4 @@ def test_bad_input(tmp_path):
     points[1, 4, 2] = np.nan
     with pytest.raises(BadInput, match="frame 1 "):
         write_bvh(path, points, 30.0)
-    with pytest.raises(BadInput, match="cannot be read"):
-        read_bvh(path)
-    write_bvh(path, moving_body(3, 0), 30.0)
-    whole = path.read_text()
-    for broken in ("", "not a motion", whole[: len(whole) // 4], whole[:-40], whole.replace("Zrotation", "Wrotation")):
-        path.write_text(broken)
-        with pytest.raises(BadInput, match="not a whole BVH file"):
-            read_bvh(path)
+    assert not path.exists()

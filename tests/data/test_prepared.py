@@ -134,10 +134,7 @@ def test_contents_filters_and_description(tmp_path):
         (("1",), ("sh",)),
     ]
     assert [c.name for c in read_clips(path, subjects=("S9", "S11"))] == ["b", "c"]
-    assert [c.name for c in read_clips(path, subjects=("S9", "S11"), actions=("Walking",))] == ["b"]
     assert list(read_clips(path, subjects=())) == []
-    with pytest.raises(BadInput, match=r"no action 'walking' \(did you mean 'Walking'\?\); it has Eating, Walking"):
-        read_clips(path, actions=("walking",))
     with pytest.raises(BadInput, match=r"no subject 'S2'.*it has S1, S9, S11"):
         read_clips(path, subjects=("S2",))
     text = describe(path)
