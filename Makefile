@@ -1,4 +1,4 @@
-# Every target makes .venv itself when it is missing or older than the project's metadata.
+# Every target makes its venv itself when that is missing or older than the project's metadata.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready

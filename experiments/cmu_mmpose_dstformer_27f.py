@@ -2,7 +2,7 @@
 
 Source: mmpose 1.3.2 (extra `mmpose`); data, losses and evaluation are those of `cmu_moga_27f`.
 Data: CMU motion capture, 17 joints, four virtual cameras a clip; test subjects S05, S07, S14, S16, S35.
-Expected time and score: see experiments/README.md.
+Expected time and score: not measured in full; what 600 updates give is in experiments/README.md.
 
     moga-st train cmu_mmpose_dstformer_27f
     moga-st eval runs/cmu_mmpose_dstformer_27f

@@ -2,7 +2,7 @@
 
 Source: our own; the protocol is that of `moga_st/tasks/pose.py`, the fields of PoseConfig.
 Data: CMU motion capture, 17 joints, four virtual cameras a clip; test subjects S05, S07, S14, S16, S35.
-Expected time and score: see experiments/README.md.
+Expected time and score: not measured yet.
 
     moga-st data prepare cmu-mocap SRC
     moga-st train cmu_moga_243f

@@ -1,6 +1,10 @@
 """A small SimVP with the MogaNet translator on Moving MNIST, for a laptop's CPU.
 
-make demo
+Source: our own; frames folded 4x4 into channels, Muon.
+Expected time and score: two minutes on two cores, MSE 109 where copying the last frame has 281 (experiments/README.md).
+
+    moga-st train mmnist_demo
+    moga-st eval runs/mmnist_demo
 """
 
 import sys

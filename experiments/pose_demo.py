@@ -1,9 +1,11 @@
 """A small pose lifter on generated motion, for a laptop's CPU, offline.
 
-The poses are generated (an articulated body, see `moga_st/data/generated_poses.py`): no person's, and their
-scores say nothing about people.
+Source: our own. The poses are generated (an articulated body, see `moga_st/data/generated_poses.py`): no person's, and
+their scores say nothing about people.
+Expected time and score: a minute on two cores, MPJPE 55 mm where the mean pose has 207 (experiments/README.md).
 
-    make demo
+    moga-st train pose_demo
+    moga-st eval runs/pose_demo
 """
 
 import sys

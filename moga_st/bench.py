@@ -222,6 +222,7 @@ def run_kernels(args: BenchKernels) -> list[dict[str, Any]]:
 def _captured(step: Callable[[], object], calls: int) -> Callable[[], object]:
     """So many calls of it, as one CUDA graph."""
     stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):  # what is set up at first use must not be in the graph
         for _ in range(WARM_UP["cuda"]):
             step()

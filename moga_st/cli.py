@@ -310,6 +310,8 @@ class Lift:
     """The person's number in the file, or as they appear; left out, the one who takes up most of the images."""
     min_confidence: float = 0.3
     """A joint below it counts as missing and is filled in."""
+    max_gap_s: float = 0.5
+    """A joint missing no longer is filled in between where it was seen; one missing longer moves with its neighbour."""
     smooth: bool = True
     """Smooth the keypoints with a one-euro filter before lifting; turn it off for exact ones."""
     one_euro: OneEuro = dataclasses.field(default_factory=OneEuro)
@@ -356,6 +358,7 @@ def lift(argv: list[str]) -> None:
         layout=args.layout,
         person=args.person,
         min_confidence=args.min_confidence,
+        max_gap_s=args.max_gap_s,
     )
     start = time.perf_counter()
     poses_m = lifting.lift(net, found, device, args.one_euro if args.smooth else None)
@@ -417,6 +420,8 @@ def _check_flags(args: Lift, is_video: bool) -> None:
         raise BadInput(f"--one-euro.beta: expected 0 or more, got {args.one_euro.beta}")
     if not 0 <= args.min_confidence <= 1:
         raise BadInput(f"--min-confidence: expected 0 to 1, got {args.min_confidence}")
+    if not 0 <= args.max_gap_s < math.inf:
+        raise BadInput(f"--max-gap-s: expected 0 or more, got {args.max_gap_s}")
 
 
 def _frames_of(video: Video, found: Keypoints, *, from_0: bool) -> Video:

@@ -17,7 +17,7 @@ from moga_st.data import mocap
 from moga_st.data.camera import normalise_screen
 from moga_st.data.clips import Video
 from moga_st.data.generated_poses import generate_clip
-from moga_st.data.keypoints import Keypoints, cut
+from moga_st.data.keypoints import Keypoints, cut, read_keypoints
 from moga_st.data.skeleton import JOINTS, MIRROR
 from moga_st.data.smoothing import OneEuro
 from moga_st.models.lifter import LifterConfig
@@ -194,6 +194,7 @@ def test_only_numbers_of_other_programs_may_count_from_1(from_0, first):
         ("v.mp4", ["--fps", "0"], "--fps: expected more than 0, got 0"),
         ("v.mp4", ["--size-px", "100", "0"], "--size-px: expected more than 0, got 0"),
         ("v.mp4", ["--min-confidence", "1.5"], "--min-confidence: expected 0 to 1, got 1.5"),
+        ("v.mp4", ["--max-gap-s", "-1"], "--max-gap-s: expected 0 or more, got -1"),
         ("v.mp4", ["--one-euro.min-cutoff-hz", "0"], "--one-euro.min-cutoff-hz: expected more than 0, got 0"),
         ("v.mp4", ["--one-euro.speed-cutoff-hz", "nan"], "--one-euro.speed-cutoff-hz: expected more than 0, got nan"),
         ("v.mp4", ["--one-euro.beta", "-1"], "--one-euro.beta: expected 0 or more, got -1"),
@@ -235,6 +236,25 @@ def test_smoothing_is_on_unless_told(weights, tmp_path, capsys, monkeypatch):
         poses = lifting.lift(net, dataclasses.replace(found, points_px=expected), torch.device("cpu"))
         with np.load(tmp_path / "k_3d.npz") as saved:
             np.testing.assert_allclose(saved["poses_m"], lifting.upright(poses), atol=1e-5)
+
+
+def test_what_counts_as_missing_is_said_by_flags(weights, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("moga_st.draw_pose.save_lift", lambda *_: [])
+    file = tmp_path / "k.npz"
+    found = keypoints(20).points_px
+    found[5:11, JOINTS.index("RWrist"), 2] = 0.4
+    np.savez(file, keypoints=found, size_px=[1000, 800], fps=50.0, layout="h36m")
+    net, poses = checkpoint.load_model(weights, torch.device("cpu")), []
+    for flags in ({"min_confidence": 0.1}, {"min_confidence": 0.5}, {"min_confidence": 0.5, "max_gap_s": 0.0}):
+        argv = [f"--{k.replace('_', '-')}={v}" for k, v in flags.items()]
+        code, _, err = run(capsys, "lift", weights, file, "--out", tmp_path, "--device", "cpu", "--no-smooth", *argv)
+        assert code == 0, err
+        expected = lifting.lift(net, read_keypoints(file, **flags), torch.device("cpu"))
+        with np.load(tmp_path / "k_3d.npz") as saved:
+            poses.append(saved["poses_m"])
+        np.testing.assert_allclose(poses[-1], lifting.upright(expected), atol=1e-5)
+    assert np.abs(poses[0] - poses[1]).max() > 1e-4
+    assert np.abs(poses[1] - poses[2]).max() > 1e-4
 
 
 def test_a_video_without_mmpose_says_how_to_get_it_and_what_works_without(weights, tmp_path, capsys, monkeypatch):
