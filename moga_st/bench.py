@@ -12,7 +12,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from moga_st.models import to_device
 from moga_st.tasks.task import Setting, Task
 from moga_st.tasks.video import MovingDigits
 
+Steps = Mapping[str, Callable[[], object]]  # what to time, by name
 WARM_UP = {"cpu": 2, "cuda": Update.EAGER + 2}  # untimed calls of each variant: until a graph has been replayed
 
 
@@ -204,7 +205,7 @@ def run_kernels(args: BenchKernels) -> list[dict[str, Any]]:
 
         moved = sum(case.bytes(dtype))
         block = torch.ones(moved // 2, dtype=torch.uint8, device=device)
-        steps = {
+        steps: Steps = {
             "copy": partial(torch.empty_like(block).copy_, block),
             "plain": kernels.use(False)(both),
             "ours": both,
@@ -277,9 +278,7 @@ def _training(config: RunConfig, task: Task, args: BenchRecipe, device: torch.de
     return [*rows, {"what": "training step, roofline", "batch": config.batch_size} | _least(roofline)]
 
 
-def _training_steps(
-    config: RunConfig, task: Task, args: BenchRecipe, device: torch.device
-) -> dict[str, Callable[[], object]]:
+def _training_steps(config: RunConfig, task: Task, args: BenchRecipe, device: torch.device) -> Steps:
     """Whole updates: data, forward, backward, clipping, optimiser, weight average.
 
     "plain" is torch as it comes: float32, channels-first, none of our kernels; but on the CPU with our setting of
@@ -333,9 +332,7 @@ def _gradients(net: nn.Module, x: Tensor, name: str, precision: str) -> None:
     net.zero_grad(set_to_none=True)
 
 
-def _pair(
-    what: str, size: int, steps: dict[str, Callable[[], object]], args: BenchModel, device: torch.device
-) -> list[dict[str, Any]]:
+def _pair(what: str, size: int, steps: Steps, args: BenchModel, device: torch.device) -> list[dict[str, Any]]:
     rows = []
     for name, (seconds, memory) in _measure(steps, args.repeats, device).items():
         row = _row(f"{what}, {name}", size, seconds) | {"memory (MB)": memory}
@@ -345,9 +342,7 @@ def _pair(
     return rows
 
 
-def _measure(
-    steps: dict[str, Callable[[], object]], repeats: int, device: torch.device
-) -> dict[str, tuple[float, float]]:
+def _measure(steps: Steps, repeats: int, device: torch.device) -> dict[str, tuple[float, float]]:
     """Of each step the median seconds, taken in turn after calls to warm up, and the peak memory of those calls.
 
     (A captured graph takes its memory once, before the calls that are timed.)

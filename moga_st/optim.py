@@ -1,4 +1,6 @@
 """Optimiser, parameter groups, schedules as pure functions of the step, and the weight average."""
+# pyright: reportPrivateImportUsage=false
+# (torch._foreach_* is what torch's own optimisers are made of)
 
 from __future__ import annotations
 
@@ -65,7 +67,6 @@ class Muon(torch.optim.AdamW):
 
     @torch.no_grad()
     def move_matrices(self) -> None:
-        # pyright: reportPrivateImportUsage=false
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None] if group["matrices"] else []
             if not params:
@@ -199,7 +200,6 @@ def update_average(average: nn.Module, net: nn.Module, rate: float | Tensor) -> 
 
     Running statistics are averaged like weights; counters are copied.
     """
-    # pyright: reportPrivateImportUsage=false
     # one kernel for all tensors, as torch's own swa_utils has it; its lerp takes no rate from the device
     pairs = list(zip(_tensors(average), _tensors(net), strict=True))
     averages, weights = zip(*((a, b) for a, b in pairs if a.is_floating_point()), strict=True)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
@@ -245,7 +246,9 @@ def test_what_counts_as_missing_is_said_by_flags(weights, tmp_path, capsys, monk
     found[5:11, JOINTS.index("RWrist"), 2] = 0.4
     np.savez(file, keypoints=found, size_px=[1000, 800], fps=50.0, layout="h36m")
     net, poses = checkpoint.load_model(weights, torch.device("cpu")), []
-    for flags in ({"min_confidence": 0.1}, {"min_confidence": 0.5}, {"min_confidence": 0.5, "max_gap_s": 0.0}):
+    settings: list[dict[str, Any]] = [{"min_confidence": 0.1}, {"min_confidence": 0.5}]
+    settings.append({"min_confidence": 0.5, "max_gap_s": 0.0})
+    for flags in settings:
         argv = [f"--{k.replace('_', '-')}={v}" for k, v in flags.items()]
         code, _, err = run(capsys, "lift", weights, file, "--out", tmp_path, "--device", "cpu", "--no-smooth", *argv)
         assert code == 0, err
