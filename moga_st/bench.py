@@ -42,7 +42,7 @@ class BenchKernels:
     """Time the depthwise operators against plain torch and against a copy of the bytes they must move."""
 
     batch_sizes: tuple[int, ...] = (1, 16)
-    """Batch sizes; a recipe's training step runs at its own."""
+    """Batch sizes."""
     repeats: int = 5
     """Timed repeats of each variant; the median counts."""
     device: str = "auto"
@@ -65,6 +65,8 @@ class BenchModel(BenchKernels):
 class BenchRecipe(BenchModel):
     """Time a recipe's training step, inference and data generation: plain torch, ours, ours compiled."""
 
+    batch_sizes: tuple[int, ...] = (1, 16)
+    """Batch sizes of inference; the training step runs at --batch-size."""
     data_root: Path | None = None
     """Folder that holds the data; default MOGA_ST_DATA, then datasets/ of the checkout."""
 
