@@ -25,7 +25,7 @@ def config() -> RunConfig:
         model=LifterConfig(channels=3),
         optim=OptimConfig(
             algorithm="muon",
-            lr=2e-3,
+            lr=4e-3,
             weight_decay=0.01,
             schedule="cosine",
             warmup=0.05,
