@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 from moga_st import dist, kernels, optim
 from moga_st.config import BadInput, ModelConfig, data_root
 from moga_st.data import moving_mnist
-from moga_st.engine import RunConfig, Runtime, Update, autocast
+from moga_st.engine import RunConfig, Runtime, Update, autocast, on_stream
 from moga_st.kernels.cases import cases
 from moga_st.models import to_device
 from moga_st.tasks.task import Setting, Task
@@ -225,11 +225,9 @@ def run_kernels(args: BenchKernels) -> list[dict[str, Any]]:
 def _captured(step: Callable[[], object], calls: int) -> Callable[[], object]:
     """So many calls of it, as one CUDA graph."""
     stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):  # what is set up at first use must not be in the graph
+    with on_stream(stream):  # what is set up at first use must not be in the graph
         for _ in range(WARM_UP["cuda"]):
             step()
-    stream.synchronize()
     with torch.cuda.graph(graph, stream=stream):
         for _ in range(calls):
             step()

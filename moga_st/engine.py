@@ -234,7 +234,7 @@ class Update:
         self._optimise = optim.step_on_device(optimiser) if runtime.cuda_graph else optimiser.step
         self._eager_left = self.EAGER
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._stream = torch.cuda.Stream(device) if runtime.cuda_graph and device.type == "cuda" else None
+        self._stream = torch.cuda.Stream(device) if runtime.cuda_graph else None
 
     def __call__(self, number: int) -> None:
         """Run update ``number`` (from 0)."""
@@ -245,18 +245,18 @@ class Update:
         self._rate = self._rate.fill_(rate) if isinstance(self._rate, torch.Tensor) else rate
         self._number.fill_(number)
         torch.manual_seed(seed_of(config.seed, number))
-        if self._graph is None and self._eager_left == 0:
-            self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph, stream=self._stream):
-                self.body()
-        if self._graph is not None:
-            self._graph.replay()
-        elif self._stream is not None:  # the capture's: autograd remembers the stream that a weight was first used on
+        if self._stream is None:
+            self.body()
+        elif self._eager_left:
             self._eager_left -= 1
-            with _on(self._stream):
+            with on_stream(self._stream):  # the capture's: autograd remembers the one that a weight was first used on
                 self.body()
         else:
-            self.body()
+            if self._graph is None:
+                self._graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(self._graph, stream=self._stream):
+                    self.body()
+            self._graph.replay()
 
     def body(self) -> None:
         """What is captured: no branch, number or address in it depends on which update it is."""
@@ -281,7 +281,7 @@ class Update:
 
 
 @contextmanager
-def _on(stream: torch.cuda.Stream) -> Iterator[None]:
+def on_stream(stream: torch.cuda.Stream) -> Iterator[None]:
     """Work on ``stream``, after all that was asked for before and before all that is asked for after."""
     outside = torch.cuda.current_stream(stream.device)
     stream.wait_stream(outside)
