@@ -231,7 +231,8 @@ class Update:
         """First update whose loss was not finite, or -1: read only where we wait anyway."""
         self._number = torch.zeros((), dtype=torch.int64, device=device)
         self._rate: float | torch.Tensor = torch.zeros((), device=device) if runtime.cuda_graph else 0.0
-        self._optimise = optim.step_on_device(optimiser) if runtime.cuda_graph else optimiser.step
+        # torch's uncompiled optimisers take a changing beta from the host; a compiled one reads it on the device
+        self._optimise: Any = torch.compile(optimiser.step) if runtime.cuda_graph else optimiser.step
         self._eager_left = self.EAGER
         self._graph: torch.cuda.CUDAGraph | None = None
         self._stream = torch.cuda.Stream(device) if runtime.cuda_graph else None

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -59,12 +58,10 @@ class Muon(torch.optim.AdamW):
         torch.optim.Optimizer.__setstate__(self, state)  # Adam's own asks every state for its number of steps
 
     def step(self) -> None:  # type: ignore[override]
-        self.move_matrices()
-        self.step_others()
-
-    def step_others(self) -> None:
+        self.move_matrices()  # pyright: ignore[reportAttributeAccessIssue] (disable hides it)
         super().step()
 
+    @torch.compiler.disable  # it would be compiled anew as gradients come and go, which a capture forbids
     @torch.no_grad()
     def move_matrices(self) -> None:
         for group in self.param_groups:
@@ -109,7 +106,7 @@ def orthogonalise(x: Tensor) -> Tensor:
 def build(net: nn.Module, config: OptimConfig, on_device: bool = False) -> torch.optim.Optimizer:
     """The optimiser over ``net``'s parameters in groups: with and without weight decay, and Muon's matrices.
 
-    ``on_device``: learning rate and decays are tensors there, and :func:`step_on_device` takes the steps.
+    ``on_device``: learning rate and decays are tensors there, and ``step`` is to be compiled (CUDA graphs).
     """
     if config.algorithm == "adam" and config.weight_decay:
         raise BadInput("optim.weight_decay: Adam has none; use --optim.algorithm adamw")
@@ -132,20 +129,6 @@ def build(net: nn.Module, config: OptimConfig, on_device: bool = False) -> torch
         group["lr"] = torch.tensor(config.lr, device=device)
         group["betas"] = tuple(torch.tensor(beta, device=device) for beta in config.betas)
     return kind(groups, capturable=True, foreach=True)
-
-
-def step_on_device(optimiser: torch.optim.Optimizer, backend: str = "inductor") -> Callable[[], object]:
-    """``optimiser.step`` for rates on the device, compiled: torch's optimisers, when not, take a changing beta from
-    the host.  Muon's own part takes it from anywhere, and would be compiled anew as gradients come and go."""
-    if not isinstance(optimiser, Muon):
-        return torch.compile(optimiser.step, backend=backend)
-    others = torch.compile(optimiser.step_others, backend=backend)
-
-    def step() -> None:
-        optimiser.move_matrices()
-        others()
-
-    return step
 
 
 def set_schedule(optimiser: torch.optim.Optimizer, lr: float, beta1: float) -> None:

@@ -264,7 +264,7 @@ def test_an_update_with_its_numbers_on_the_device_is_the_update_with_numbers(tmp
     plain, tensors = update_of(config, tmp_path, False), update_of(config, tmp_path, True)
     tensors._rate = torch.zeros(())
     # as inductor would have it, without a C++ compiler
-    tensors._optimise = optim.step_on_device(tensors.optimiser, backend="aot_eager")
+    tensors._optimise = torch.compile(tensors.optimiser.step, backend="aot_eager")
     for number in range(6):
         plain(number)
         # a capture comes after so many, and must find everything compiled
