@@ -12,7 +12,7 @@ Expected time and score: not measured; the data need a licence.
 import sys
 
 from moga_st.cli import main
-from moga_st.data.poses import Human36MConfig
+from moga_st.data.pose.sources import Human36MConfig
 from moga_st.engine import RunConfig
 from moga_st.models.lifter import LifterConfig
 from moga_st.optim import OptimConfig

@@ -11,7 +11,7 @@ Expected time: not measured yet; it needs a GPU.
 import sys
 
 from moga_st.cli import main
-from moga_st.data.digits import FashionMNISTConfig
+from moga_st.data.video.digits import FashionMNISTConfig
 from moga_st.engine import RunConfig
 from moga_st.models.simvp import SimVPConfig
 from moga_st.optim import OptimConfig

@@ -1,6 +1,6 @@
 """A small pose lifter on generated motion, for a laptop's CPU, offline.
 
-Source: our own. The poses are generated (an articulated body, see `moga_st/data/generated_poses.py`): no person's, and
+Source: our own. The poses are generated (an articulated body, see `moga_st/data/pose/generated.py`): no person's, and
 their scores say nothing about people.
 Expected time and score: a minute on two cores, MPJPE 45 mm where the mean pose has 207 (experiments/README.md).
 
@@ -11,7 +11,7 @@ Expected time and score: a minute on two cores, MPJPE 45 mm where the mean pose 
 import sys
 
 from moga_st.cli import main
-from moga_st.data.poses import GeneratedConfig
+from moga_st.data.pose.sources import GeneratedConfig
 from moga_st.engine import RunConfig
 from moga_st.models.lifter import LifterConfig
 from moga_st.optim import OptimConfig

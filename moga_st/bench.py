@@ -24,10 +24,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from moga_st import dist, kernels, optim
-from moga_st.config import BadInput, ModelConfig, data_root
-from moga_st.data import moving_mnist
-from moga_st.engine import RunConfig, Runtime, Update, autocast, on_stream
+from moga_st import kernels, optim
+from moga_st.config import ModelConfig, data_root
+from moga_st.data.video import moving_mnist
+from moga_st.device import autocast, setup
+from moga_st.engine import RunConfig, Runtime, Update, on_stream
+from moga_st.errors import BadInput
 from moga_st.kernels.cases import cases
 from moga_st.models import to_device
 from moga_st.tasks.task import Setting, Task
@@ -239,7 +241,7 @@ def _device(args: BenchKernels) -> torch.device:
         raise BadInput(f"--repeats: expected at least 1, got {args.repeats}")
     if min(args.batch_sizes, default=0) < 1:
         raise BadInput(f"--batch-sizes: expected numbers of at least 1, got {args.batch_sizes}")
-    return dist.setup(args.device)
+    return setup(args.device)
 
 
 def _data(task: MovingDigits, repeats: int) -> list[dict[str, Any]]:

@@ -11,44 +11,17 @@ import bisect
 import contextlib
 import io
 import itertools
-import json
 import os
 import pickle
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
-from moga_st.config import BadInput, ModelConfig, nearest
-from moga_st.models import to_device
-
-
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Have ``write`` make a file under a temporary name and put it in the place of ``path``.
-
-    Raises:
-        OSError: the disk is full or broken; ``path`` is as it was.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(part)
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the rename itself must outlive a power cut
-    finally:
-        os.close(folder)
-
+from moga_st.errors import BadInput
+from moga_st.storage import write_atomically
 
 PIECE = 64 * 2**20
 """Bytes of the largest file of a training state: what passes between machines is often limited."""
@@ -181,101 +154,6 @@ class _Joined(io.RawIOBase):
             count = file.readinto(buffer)
         self.at += count
         return count
-
-
-SHIPPED = Path(__file__).parent / "weights"
-
-
-class Weights(NamedTuple):
-    """Exported weights: tensors, the model they belong to, and where they come from."""
-
-    tensors: dict[str, Tensor]
-    model: ModelConfig
-    about: dict[str, Any]  # run config, step, metrics, data source, ... as far as known
-
-
-def export_weights(path: Path, net: nn.Module, model: ModelConfig, about: dict[str, Any], half: bool = False) -> None:
-    """Write ``net``'s weights as safetensors with the model's config and ``about`` (JSON) inside, atomically.
-
-    ``half`` stores matrices and kernels, which are nearly all of the file, as float16; vectors stay as they are,
-    since running variances can be too small or too large for it.
-    """
-    tensors = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
-    if half:
-        tensors = {k: v.half() if v.is_floating_point() and v.squeeze().ndim > 1 else v for k, v in tensors.items()}
-    metadata = {"moga_st": json.dumps({"model": model.to_dict(), "about": about})}
-    write_atomically(path, lambda part: part.write_bytes(safetensors_bytes(tensors, metadata)))
-
-
-def read_weights(path: Path) -> Weights:
-    """Read what :func:`export_weights` wrote.
-
-    Raises:
-        BadInput: no such file, not safetensors, or not of this package.
-    """
-    if not path.is_file():
-        raise BadInput(f"{path}: no such weights file")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = (file.metadata() or {}).get("moga_st")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError) as error:
-        raise BadInput(
-            f"{path}: not a safetensors file ({error}); a published .pth goes through `moga-st convert` first"
-        ) from error
-    if metadata is None:
-        raise BadInput(f"{path}: safetensors without a moga_st config; `moga-st convert` and training runs write one")
-    try:
-        content = json.loads(metadata)
-        return Weights(tensors, ModelConfig.from_dict(content["model"]), content["about"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:  # BadInput is a ValueError
-        raise BadInput(f"{path}: its config cannot be used: {error}") from error
-
-
-def load_model(path: str | Path, device: torch.device | str = "cpu") -> nn.Module:
-    """The network in a weights file or the best one of a run folder, in evaluation mode.
-
-    A SimVP maps (b, t, c, h, w) floats in [0, 1] to (b, t_out, c, h, w).
-
-    Raises:
-        BadInput: see :func:`read_weights`; or the tensors do not fit the config in the file.
-    """
-    path = find_weights(Path(path))
-    weights = read_weights(path)
-    net = weights.model.build()
-    load_exactly(net, weights.tensors, path)
-    return to_device(net, device).eval()
-
-
-def shipped() -> list[str]:
-    """Names of the weights inside the package."""
-    return sorted(p.stem for p in SHIPPED.glob("*.safetensors"))
-
-
-def find_weights(path: Path) -> Path:
-    """``path`` itself, ``best.safetensors`` of the run folder that it is, or the weights of that name in the package.
-
-    Raises:
-        BadInput: nothing of that name, or a folder without weights, or with those of several runs.
-    """
-    if path.is_file():
-        return path
-    best = path / "best.safetensors"
-    if best.is_file():
-        return best
-    runs = sorted(p.parent for p in path.glob("*/best.safetensors"))
-    if len(runs) == 1:  # runs/<recipe> with a single run in it
-        return runs[0] / best.name
-    if runs:
-        raise BadInput(f"{path}: holds several runs; name one of {', '.join(map(str, runs))}")
-    if str(path) in shipped():  # after the folders, but one of this name may be what `eval` wrote of these weights
-        return SHIPPED / f"{path}.safetensors"
-    if path.exists():
-        raise BadInput(f"{path}: no best.safetensors in this folder; train first, or name a .safetensors file")
-    raise BadInput(
-        f"{path}: no such weights file{nearest(str(path), shipped())}; name a .safetensors file, a run's folder, "
-        f"or one of the package's own: {', '.join(shipped())}"
-    )
 
 
 def load_exactly(net: nn.Module, tensors: dict[str, Tensor], source: Path | str) -> None:

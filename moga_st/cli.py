@@ -18,15 +18,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
 import tyro
 from tyro.conf import Positional
 
-from moga_st.config import BadInput, data_root, nearest
-from moga_st.data.smoothing import OneEuro
+from moga_st.config import data_root
+from moga_st.data.pose.smoothing import OneEuro
+from moga_st.errors import BadInput, nearest
 
 if TYPE_CHECKING:
     import torch
 
     from moga_st.config import ModelConfig
-    from moga_st.data.clips import Video
-    from moga_st.data.keypoints import Keypoints
+    from moga_st.data.pose.keypoints import Keypoints
+    from moga_st.data.video.clips import Video
     from moga_st.engine import RunConfig
 
 T = TypeVar("T")
@@ -153,15 +154,16 @@ class Eval:
 def evaluate(argv: list[str]) -> None:
     """`moga-st eval RUN_OR_WEIGHTS`."""
     args = tyro.cli(Eval, prog="moga-st eval", args=argv)
-    from moga_st import checkpoint, dist, engine, recipes
+    from moga_st import dist, pretrained, recipes, record, storage
+    from moga_st.device import setup
     from moga_st.tasks.task import Setting
 
     if args.lpips and args.split != "test":
         raise BadInput("--lpips: is scored on the test set only; leave --split out")
-    path = checkpoint.find_weights(args.target)
+    path = pretrained.find_weights(args.target)
     if args.recipe is not None:
         recipes.load(args.recipe)  # it may define the model's class
-    about = checkpoint.read_weights(path).about
+    about = pretrained.read_weights(path).about
     task_config = _run_config(path, about, args.recipe).task
     changes: dict[str, Any] = {"lpips": True} if args.lpips else {}
     if args.sequences is not None:
@@ -169,24 +171,24 @@ def evaluate(argv: list[str]) -> None:
     for name in changes:
         if name not in {f.name for f in dataclasses.fields(task_config)}:
             raise BadInput(f"--{name.partition('_')[2] or name}: {type(task_config).__name__} has no {name}")
-    device = dist.setup(args.device)
+    device = setup(args.device)
     try:
         task = dataclasses.replace(task_config, **changes).build(Setting(device, data_root(args.data_root)))
-        net = checkpoint.load_model(path, device)
+        net = pretrained.load_model(path, device)
         scores = task.evaluate(net, args.split)
-        rank, made_by = dist.rank(), engine.provenance(device)
+        rank, made_by = dist.rank(), record.provenance(device)
     finally:
         dist.shutdown()
     if rank != 0:
         return
     # a partial evaluation does not take the place of the whole one
     part = ("" if args.split == "test" else "_val") + ("" if args.sequences is None else f"_first{args.sequences}")
-    beside = Path() if path.parent == checkpoint.SHIPPED else path.parent
+    beside = Path() if path.parent == pretrained.SHIPPED else path.parent
     out = args.out or beside / ("eval" + part if args.target.is_dir() else path.stem + part)
     out.mkdir(parents=True, exist_ok=True)
     pictures = task.draw(net, out, args.split)  # by one process alone
     record = {
-        "weights": path.stem if path.parent == checkpoint.SHIPPED else str(path),
+        "weights": path.stem if path.parent == pretrained.SHIPPED else str(path),
         "trained": {k: about[k] for k in ("run", "best_step", "seconds", "made_by", "converted_from") if k in about},
         "split": args.split,
         "scores": {k: v if math.isfinite(v) else None for k, v in scores.items()},
@@ -196,7 +198,7 @@ def evaluate(argv: list[str]) -> None:
         "pictures": [p.name for p in pictures],
     }
     text = json.dumps(record, indent=2)
-    checkpoint.write_atomically(out / "eval.json", lambda part: part.write_text(text))
+    storage.write_atomically(out / "eval.json", lambda part: part.write_text(text))
     if args.json:
         print(text)
     else:
@@ -232,17 +234,19 @@ def predict(argv: list[str]) -> None:
     import numpy as np
     import torch
 
-    from moga_st import checkpoint, dist, draw
-    from moga_st.data.clips import read_clip
+    from moga_st import pretrained
+    from moga_st.data.video.clips import read_clip
+    from moga_st.device import setup
+    from moga_st.draw import video as draw
     from moga_st.metrics import video as metrics
     from moga_st.models.simvp import SimVP
 
-    device = dist.setup(args.device)
-    path = checkpoint.find_weights(args.weights)
-    net = checkpoint.load_model(path, device)
+    device = setup(args.device)
+    path = pretrained.find_weights(args.weights)
+    net = pretrained.load_model(path, device)
     if not isinstance(net, SimVP):
         raise BadInput(f"{path}: holds a {type(net).__name__}; predict needs a video model")
-    task = checkpoint.read_weights(path).about.get("run", {}).get("task", {})
+    task = pretrained.read_weights(path).about.get("run", {}).get("task", {})
     side = task.get("motion", {}).get("frame_size") if args.size is None else args.size
     if side is None:
         raise BadInput(f"{path}: does not say on which frame size it was trained; give --size")
@@ -331,17 +335,19 @@ def lift(argv: list[str]) -> None:
 
     import numpy as np
 
-    from moga_st import checkpoint, dist, lifting
-    from moga_st.data.bvh import write_bvh
-    from moga_st.data.clips import open_video
-    from moga_st.data.keypoints import read_keypoints
-    from moga_st.draw_pose import save_lift
+    from moga_st import pretrained
+    from moga_st.data.pose.bvh import write_bvh
+    from moga_st.data.pose.keypoints import read_keypoints
+    from moga_st.data.video.clips import open_video
+    from moga_st.device import setup
+    from moga_st.draw.pose import save_lift
+    from moga_st.infer import lift as lifting
 
     # people are looked for in any other file, which may take long: all that can be checked comes before
     is_video = not args.source.is_dir() and args.source.suffix.lower() not in (".npz", ".json")
     _check_flags(args, is_video)
-    device = dist.setup(args.device)
-    net = checkpoint.load_model(checkpoint.find_weights(args.weights), device)
+    device = setup(args.device)
+    net = pretrained.load_model(pretrained.find_weights(args.weights), device)
     lifting.check_lifter(net)
     video = open_video(args.source) if is_video else None if args.video is None else open_video(args.video)
     written: list[Path] = []
@@ -436,9 +442,9 @@ def _find_people(args: Lift, video: Video, device: torch.device, out: Path) -> N
     """Write the keypoints of everyone in a video."""
     from tqdm import tqdm
 
-    from moga_st.checkpoint import write_atomically
-    from moga_st.data.keypoints import write_people
+    from moga_st.data.pose.keypoints import write_people
     from moga_st.integrations.mmpose_2d import PeopleFinder
+    from moga_st.storage import write_atomically
 
     find = PeopleFinder(device, args.pose2d, args.pose2d_weights, args.detector, args.detector_weights)
     out.parent.mkdir(parents=True, exist_ok=True)  # before the search, which would be lost
@@ -507,7 +513,8 @@ def data(argv: list[str]) -> None:
 
 
 def _prepare(args: Prepare) -> None:
-    from moga_st.data import human36m, mocap, prepared
+    from moga_st.data.pose import human36m, mocap
+    from moga_st.data.pose import prepared_poses as prepared
 
     out = args.out or data_root(args.data_root) / f"{args.name}.h5"
     if out.exists():
@@ -573,8 +580,9 @@ def _models() -> dict[str, ModelConfig]:
 def bench(argv: list[str]) -> None:
     """`moga-st bench RECIPE [FLAGS]`, a network of `moga-st models`, or "kernels"."""
     name, rest = _recipe_argument("bench", argv)
-    from moga_st import dist, engine, recipes
+    from moga_st import recipes, record
     from moga_st.bench import BenchKernels, BenchModel, BenchRecipe, run, run_kernels, run_model
+    from moga_st.device import setup
 
     known, prog = _models(), f"moga-st bench {name}"
     if name == "kernels":
@@ -592,7 +600,7 @@ def bench(argv: list[str]) -> None:
             f"bench {name!r}: unknown{nearest(name, names)}; there are {', '.join(names)}, or name a .py file"
         )
     if args.json:
-        made_by = engine.provenance(dist.setup(args.device))
+        made_by = record.provenance(setup(args.device))
         argv = ["moga-st", "bench", *argv]
         print(json.dumps({"recipe": name, "rows": rows, "argv": argv, "made_by": made_by}, indent=2))
         return
@@ -621,7 +629,7 @@ class Convert:
 def convert(argv: list[str]) -> None:
     """`moga-st convert --from DIALECT IN OUT`."""
     args = tyro.cli(Convert, prog="moga-st convert", args=argv)
-    from moga_st import checkpoint, recipes
+    from moga_st import pretrained, recipes
     from moga_st.convert import convert as run
 
     suffix = ".pth" if args.from_ == "mmpose" else ".safetensors"
@@ -636,13 +644,13 @@ def convert(argv: list[str]) -> None:
         return
     about: dict[str, Any] = {"converted_from": args.source.name}
     if args.from_ == "moga_st":
-        path = checkpoint.find_weights(args.source)
-        net, (_, config, about) = checkpoint.load_model(path), checkpoint.read_weights(path)
+        path = pretrained.find_weights(args.source)
+        net, (_, config, about) = pretrained.load_model(path), pretrained.read_weights(path)
     else:
         net, config = run(args.source, args.from_)
     if args.from_ == "openstl":
         about["run"] = dataclasses.replace(recipes.load(args.recipe), model=config).to_dict()
-    checkpoint.export_weights(args.target, net, config, about, args.half)
+    pretrained.export_weights(args.target, net, config, about, args.half)
     size = sum(p.numel() for p in net.parameters()) / 1e6
     print(f"{args.target}: {type(net).__name__}, {size:.3f} M parameters, all {len(net.state_dict())} keys converted")
 

@@ -1,24 +1,26 @@
 """Configs: frozen dataclasses that build what they describe and survive a round trip through JSON.
 
-A field that holds a sub-config is annotated with a base class (``ModelConfig``, ``TaskConfig``, ...); a
-new model or data set is then a new subclass in a file of its own, with nothing to register anywhere.
+A field that holds a sub-config is annotated with a base class (``ModelConfig``, ``TaskConfig``, ...); a new model
+or data set is then a new subclass in a file of its own, with nothing to register anywhere else.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import difflib
 import hashlib
 import importlib
 import json
 import os
-import sys
+import pkgutil
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from moga_st.errors import BadInput, nearest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,16 +31,6 @@ C = TypeVar("C", bound="Config")
 _parent = Path(__file__).parents[1]
 CHECKOUT = _parent if (_parent / "setup.cfg").is_file() else None
 """The checkout that the package runs from; None when it is installed."""
-
-
-class BadInput(ValueError):
-    """Input the user can mend: the message names it, says what was expected and what to do."""
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`` (did you mean 'x'?)`` when a known name is close, else an empty string."""
-    match = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {match[0]!r}?)" if match else ""
 
 
 def data_root(given: Path | None) -> Path:
@@ -61,40 +53,77 @@ def data_root(given: Path | None) -> Path:
 class Config:
     """Base of all configs.
 
-    In JSON a config is an object of its fields plus ``"kind": "module:Class"``, which says what to build.
+    In JSON a config is an object of its fields plus ``"kind"``, a short name that stays when the class moves::
+
+        class MNISTConfig(DigitsConfig, kind="mnist", was=("moga_st.data.digits:MNISTConfig",)): ...
+
+    A class without a kind, such as one that a recipe defines for itself, is called ``module:Class``.  Files written
+    before kinds were short call every class so: ``was`` lists what they call one that has moved since.
+
+    A base class names its ``rooms``: the modules and packages of this package in which its subclasses live, which are
+    imported when a kind is not known yet.
     """
+
+    kind: ClassVar[str]
+    rooms: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, kind: str = "", was: tuple[str, ...] = (), rooms: tuple[str, ...] = ()) -> None:
+        super().__init_subclass__()
+        place = f"{cls.__module__}:{cls.__qualname__}"
+        cls.kind = kind or place
+        cls.rooms = rooms or cls.rooms
+        for name in (cls.kind, place, *was):
+            other = _KINDS.setdefault(name, cls)
+            # a recipe read twice defines its classes twice; the last one counts, as Python has it
+            if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+                raise TypeError(f"config kind {name!r} is taken by {other.__module__}.{other.__qualname__}")
+            _KINDS[name] = cls
+
+    @classmethod
+    def kinds(cls: type[C]) -> dict[str, type[C]]:
+        """Every config of this base class that can be named, by its kind: the package's own, and those that other
+        code has defined so far."""
+        for _ in _import_rooms(cls.rooms):
+            pass
+        found = {c.kind: c for c in _KINDS.values() if issubclass(c, cls) and c is not cls}
+        return dict(sorted(found.items()))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; :meth:`from_dict` is its inverse."""
         hints = typing.get_type_hints(type(self))
         fields = {f.name: _encode(getattr(self, f.name), hints[f.name]) for f in dataclasses.fields(self)}
-        return {"kind": f"{type(self).__module__}:{type(self).__qualname__}", **fields}
+        return {"kind": self.kind, **fields}
 
     @classmethod
     def from_dict(cls: type[C], data: dict[str, Any]) -> C:
-        """Rebuild a config.
+        """Rebuild a config; fields that ``data`` lacks have their defaults.
 
         Raises:
-            BadInput: an unknown kind or field, or a kind that is no subclass of this class.
+            BadInput: an unknown kind or field, a kind that is no subclass of this class, or a value of another type.
         """
-        kind = _find_class(data.get("kind", ""))
-        if not issubclass(kind, cls):
-            raise BadInput(f"config kind {data['kind']!r} is not a {cls.__name__}")
+        kind = _find_class(data.get("kind", ""), cls)
         hints = typing.get_type_hints(kind)
-        known = {f.name for f in dataclasses.fields(kind)}
+        known = {f.name: f for f in dataclasses.fields(kind)}
         for name in data:
             if name != "kind" and name not in known:
                 raise BadInput(f"{kind.__name__} has no field {name!r}{nearest(name, known)}")
-        return kind(**{name: _decode(value, hints[name]) for name, value in data.items() if name != "kind"})
+        for name, field in known.items():
+            no_default = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+            if no_default and name not in data:
+                raise BadInput(f"{kind.__name__} lacks its field {name!r}")
+        return kind(**{k: _decode(v, hints[k], f"{kind.__name__}.{k}") for k, v in data.items() if k != "kind"})
 
     def digest(self) -> str:
-        """Eight hex digits that identify the resolved config: the folder name of its run."""
+        """Eight hex digits of the resolved config: a label for the folder of its run."""
         text = json.dumps(self.to_dict(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+_KINDS: dict[str, type[Config]] = {}
+
+
 @dataclass(frozen=True)
-class ModelConfig(Config):
+class ModelConfig(Config, rooms=("moga_st.models", "moga_st.integrations")):
     """Describes one network; ``build()`` makes it, freshly initialised, on the CPU."""
 
     @property
@@ -122,29 +151,65 @@ def _encode(value: Any, hint: Any) -> Any:
     raise TypeError(f"a config field cannot hold {type(value).__name__}")
 
 
-def _decode(value: Any, hint: Any) -> Any:
-    if isinstance(value, dict):
-        return Config.from_dict(value)
-    if isinstance(value, list):
-        return tuple(_decode(v, None) for v in value)
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    return Path(value) if isinstance(value, str) and Path in options else value
+def _decode(value: Any, hint: Any, where: str) -> Any:
+    """The field's value from JSON, of the type that the field is annotated with."""
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        for option in typing.get_args(hint):
+            try:
+                return _decode(value, option, where)
+            except BadInput:
+                if isinstance(value, dict) and isinstance(option, type) and issubclass(option, Config):
+                    raise  # it says what is wrong inside
+    elif typing.get_origin(hint) is typing.Literal:
+        if value in typing.get_args(hint):
+            return value
+    elif typing.get_origin(hint) is tuple:
+        of = typing.get_args(hint)
+        if isinstance(value, (list, tuple)) and (Ellipsis in of or len(value) == len(of)):
+            return tuple(_decode(v, of[0] if Ellipsis in of else of[i], f"{where}[{i}]") for i, v in enumerate(value))
+    elif isinstance(hint, type) and issubclass(hint, Config):
+        if isinstance(value, dict):
+            return hint.from_dict(value)
+    elif hint is Path:
+        if isinstance(value, str):
+            return Path(value)
+    elif hint is float:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+    elif hint is type(None):
+        if value is None:
+            return value
+    elif hint in (int, str, bool) and type(value) is hint:
+        return value
+    expected = getattr(hint, "__name__", str(hint)).replace("NoneType", "null")
+    raise BadInput(f"{where}: expected {expected}, got {value!r:.40}")
 
 
-def _find_class(kind: str) -> type[Config]:
-    """The class named "module:Class".  Only this package's modules are imported for it: a weights file
-    must not be able to import what it likes, so other code has to be imported by whoever uses it."""
-    module_name, _, class_name = kind.partition(":")
-    module = sys.modules.get(module_name)
-    if module is None and module_name.startswith("moga_st."):
-        try:
-            module = importlib.import_module(module_name)
-        except ImportError:
-            module = None
-    found = getattr(module, class_name, None) if module else None
-    if not (isinstance(found, type) and issubclass(found, Config)):
+def _find_class(kind: Any, base: type[C]) -> type[C]:
+    """The class that ``kind`` names.  Only this package's modules are imported for it: a weights file must not be able
+    to import what it likes, so other code has to be imported by whoever uses it."""
+    found = _KINDS.get(kind) if isinstance(kind, str) else None
+    rooms = _import_rooms(base.rooms)
+    while found is None and isinstance(kind, str) and next(rooms, None):
+        found = _KINDS.get(kind)
+    if found is None:
         raise BadInput(
-            f"unknown config kind {kind!r}: it comes from another version of moga_st or from your own code; "
+            f"unknown config kind {kind!r:.60}: it comes from another version of moga_st or from your own code; "
             "import the module that defines it first"
         )
+    if not issubclass(found, base):
+        raise BadInput(f"config kind {kind!r} is not a {base.__name__}")
     return found
+
+
+def _import_rooms(rooms: tuple[str, ...]) -> Iterator[str]:
+    """Import the modules of ``rooms`` one after the other; those whose packages are not installed are left out."""
+    for room in rooms:
+        # a room's name is this package's own, written in the class that has it
+        with contextlib.suppress(ImportError):
+            package = importlib.import_module(room)
+            yield room
+            for module in pkgutil.walk_packages(getattr(package, "__path__", ()), f"{room}."):
+                with contextlib.suppress(ImportError):
+                    importlib.import_module(module.name)
+                    yield module.name

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from moga_st.checkpoint import load_exactly
-from moga_st.config import BadInput, ModelConfig
+from moga_st.config import ModelConfig
+from moga_st.errors import BadInput
 from moga_st.models.moganet import MogaNetConfig
 from moga_st.models.simvp import MogaTranslatorConfig, SimVPConfig
 

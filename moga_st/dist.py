@@ -7,61 +7,11 @@ over the global batch; sums are reduced before they are divided.
 
 from __future__ import annotations
 
-import ctypes
-import os
-import platform
 from typing import Any
 
 import torch
 import torch.distributed as td
 from torch import Tensor, nn
-
-from moga_st.config import BadInput
-
-
-def setup(device: str = "auto") -> torch.device:
-    """Pick the device and, under ``torchrun``, join the process group (gloo on the CPU, NCCL on CUDA).
-
-    Args:
-        device: "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "cuda:N".
-
-    Raises:
-        BadInput: CUDA was asked for and there is none, or the name is not a device.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise BadInput(f"--device {device}: not a device; use auto, cpu, cuda or cuda:N") from error
-    if chosen.type not in ("cpu", "cuda"):
-        raise BadInput(f"--device {device}: not supported; use auto, cpu, cuda or cuda:N")
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise BadInput(f"--device {device}: this machine has no usable CUDA device; use --device cpu")
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise BadInput(f"--device {device}: this machine has {torch.cuda.device_count()} CUDA devices, counted from 0")
-    if chosen.type == "cpu":
-        keep_freed_memory()
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        if chosen.type == "cuda":
-            chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-            torch.cuda.set_device(chosen)
-        if not td.is_initialized():
-            td.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-    return chosen
-
-
-def keep_freed_memory() -> None:
-    """Let glibc's malloc keep what is freed instead of giving it back to the system.
-
-    Every step frees and takes the same large blocks; each time they come back from the system, every 4 KB of
-    them costs a page fault, which together can take as long as the arithmetic.  A no-op with another C library.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
-        libc.mallopt(M_TRIM_THRESHOLD, -1)  # never shrink the heap
-        libc.mallopt(M_MMAP_MAX, 0)  # large blocks too come from the heap
 
 
 def rank() -> int:

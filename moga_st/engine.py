@@ -18,10 +18,8 @@ import hashlib
 import json
 import math
 import os
-import platform
 import re
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -30,21 +28,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from moga_st import __version__, checkpoint, dist, optim
-from moga_st.config import BadInput, Config, ModelConfig, data_root
+from moga_st import checkpoint, dist, optim, pretrained, storage
+from moga_st.config import Config, ModelConfig, data_root
+from moga_st.device import autocast, setup
+from moga_st.errors import BadInput
 from moga_st.models import to_device
 from moga_st.optim import OptimConfig
+from moga_st.record import provenance
 from moga_st.tasks.task import Setting, Task, TaskConfig
 
 
 @dataclass(frozen=True)
-class RunConfig(Config):
+class RunConfig(Config, kind="run"):
     """All that decides what a run computes.  A recipe is a function that returns one."""
 
     name: str
@@ -117,7 +117,7 @@ def train(config: RunConfig, runtime: Runtime) -> Path:
         RunFailed: the loss is not finite, or the disk is full.
         Interrupted: a signal came.
     """
-    device = dist.setup(runtime.device)
+    device = setup(runtime.device)
     check(config, runtime, device)
     task = config.task.build(
         Setting(device, data_root(runtime.data_root), config.seed, config.batch_size // config.accumulate)
@@ -323,10 +323,6 @@ def seed_of(seed: int, index: int) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed} {index}".encode(), digest_size=4).digest(), "little")
 
 
-def autocast(precision: str, device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
-
-
 def raise_if_bad(bad_step: torch.Tensor, folder: Path) -> None:
     """Raise RunFailed on every rank if the loss of any update so far, on any rank, was not finite."""
     step = int(dist.max_over_ranks(bad_step.item(), bad_step.device))
@@ -430,7 +426,7 @@ class Run:
                 made_by["git"] = {"commit": made_by["git"]["commit"], "clean": not made_by["git"]["diff"]}
             about = {"run": self.config.to_dict(), **state, "facts": self.task.facts, "made_by": made_by}
             with full_disk(self.folder):
-                checkpoint.export_weights(self.folder / "best.safetensors", net, self.config.model, about)
+                pretrained.export_weights(self.folder / "best.safetensors", net, self.config.model, about)
 
     @contextmanager
     def open(self, step: int) -> Iterator[None]:
@@ -442,7 +438,7 @@ class Run:
             path = self.folder / "metrics.jsonl"
             kept = [line for line in read_jsonl(path) if line["step"] <= step]
             text = "".join(json.dumps(line) + "\n" for line in kept)
-            checkpoint.write_atomically(path, lambda part: part.write_text(text))
+            storage.write_atomically(path, lambda part: part.write_text(text))
             self.sessions = [*self._sessions(), {"argv": sys.argv, "from_step": step, **provenance(self.device)}]
             if step == 0:
                 self._write_run_json({"step": 0})
@@ -475,7 +471,7 @@ class Run:
             "sessions": self.sessions,
         }
         text = json.dumps(content, indent=2)
-        checkpoint.write_atomically(self.folder / "run.json", lambda part: part.write_text(text))
+        storage.write_atomically(self.folder / "run.json", lambda part: part.write_text(text))
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -544,48 +540,3 @@ def progress_bar(config: RunConfig, done: int) -> tqdm:
         mininterval=0.5 if sys.stderr.isatty() else 10.0,
         dynamic_ncols=True,
     )
-
-
-def provenance(device: torch.device) -> dict[str, Any]:
-    """When, with what and on what: the part of a record that no config holds."""
-    return {
-        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "git": git_state(),
-        "versions": {
-            "moga_st": __version__,
-            "torch": torch.__version__,  # with the build, which the installed metadata leaves out
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
-        "hardware": {
-            "cpu": cpu_name(),
-            "threads": torch.get_num_threads(),
-            "device": str(device),
-            "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-            "processes": dist.world(),
-        },
-    }
-
-
-def git_state() -> dict[str, str] | None:
-    """Commit and uncommitted changes of the checkout this package runs from; None for an installed one."""
-    here = Path(__file__).parents[1]
-    if not (here / ".git").exists():
-        return None
-    try:
-        commit, diff = (
-            subprocess.run(["git", "-C", here, *args], capture_output=True, text=True, check=True).stdout.strip()
-            for args in (("rev-parse", "HEAD"), ("diff", "HEAD"))
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return {"commit": commit, "diff": diff}
-
-
-def cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    return f"{name}, {os.cpu_count()} cores"

@@ -12,11 +12,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from moga_st.config import BadInput, Config
+from moga_st.config import Config
+from moga_st.errors import BadInput
 
 
 @dataclass(frozen=True)
-class OptimConfig(Config):
+class OptimConfig(Config, kind="optim"):
     """Adam, AdamW or Muon and a schedule."""
 
     algorithm: Literal["adam", "adamw", "muon"] = "adam"

@@ -12,7 +12,8 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moga_st.config import CHECKOUT, BadInput, nearest
+from moga_st.config import CHECKOUT
+from moga_st.errors import BadInput, nearest
 
 if TYPE_CHECKING:
     from moga_st.engine import RunConfig

@@ -1,4 +1,4 @@
-"""A reader of BVH files by their definition, to see what :mod:`moga_st.data.bvh` wrote."""
+"""A reader of BVH files by their definition, to see what :mod:`moga_st.data.pose.bvh` wrote."""
 
 import math
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from moga_st.data.bvh import FROM_Z_UP
+from moga_st.data.pose.bvh import FROM_Z_UP
 
 
 class Motion(NamedTuple):

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from moga_st import checkpoint, load_model
-from moga_st.config import BadInput
+from moga_st import checkpoint, load_model, pretrained, storage
+from moga_st.errors import BadInput
 from moga_st.models.simvp import MogaTranslatorConfig, SimVPConfig
 
 TINY = SimVPConfig(frames_in=4, width=4, layers=2, translator=MogaTranslatorConfig(width=16, depth=2))
@@ -44,7 +44,7 @@ def test_a_crash_while_writing_leaves_the_old_file(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        checkpoint.write_atomically(path, write)
+        storage.write_atomically(path, write)
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
@@ -142,8 +142,8 @@ def test_exported_weights_bring_their_config_and_predictions(tmp_path):
     torch.manual_seed(0)
     net = TINY.build().eval()
     x = torch.rand(2, 4, 1, 8, 8)
-    checkpoint.export_weights(tmp_path / "w.safetensors", net, TINY, {"step": 3})
-    weights = checkpoint.read_weights(tmp_path / "w.safetensors")
+    pretrained.export_weights(tmp_path / "w.safetensors", net, TINY, {"step": 3})
+    weights = pretrained.read_weights(tmp_path / "w.safetensors")
     assert weights.model == TINY
     assert weights.about == {"step": 3}
     loaded = load_model(tmp_path / "w.safetensors")
@@ -157,15 +157,15 @@ def test_a_run_folder_stands_for_its_best_weights(tmp_path):
     net = TINY.build()
     for run in ("a", "b"):
         (tmp_path / run).mkdir()
-    checkpoint.export_weights(tmp_path / "a" / "best.safetensors", net, TINY, {})
-    assert checkpoint.find_weights(tmp_path / "a") == tmp_path / "a" / "best.safetensors"
-    assert checkpoint.find_weights(tmp_path) == tmp_path / "a" / "best.safetensors"
-    checkpoint.export_weights(tmp_path / "b" / "best.safetensors", net, TINY, {})
+    pretrained.export_weights(tmp_path / "a" / "best.safetensors", net, TINY, {})
+    assert pretrained.find_weights(tmp_path / "a") == tmp_path / "a" / "best.safetensors"
+    assert pretrained.find_weights(tmp_path) == tmp_path / "a" / "best.safetensors"
+    pretrained.export_weights(tmp_path / "b" / "best.safetensors", net, TINY, {})
     with pytest.raises(BadInput, match="holds several runs"):
-        checkpoint.find_weights(tmp_path)
+        pretrained.find_weights(tmp_path)
     (tmp_path / "c").mkdir()
     with pytest.raises(BadInput, match=r"no best\.safetensors"):
-        checkpoint.find_weights(tmp_path / "c")
+        pretrained.find_weights(tmp_path / "c")
 
 
 def test_half_weights_are_half_the_file_and_round_to_eleven_bits(tmp_path):
@@ -174,8 +174,8 @@ def test_half_weights_are_half_the_file_and_round_to_eleven_bits(tmp_path):
     assert norm.running_var is not None
     norm.running_var.fill_(1e-9)  # nothing, in float16
     for half in (False, True):
-        checkpoint.export_weights(tmp_path / f"{half}.safetensors", net, TINY, {}, half)
-    whole, half = (checkpoint.read_weights(tmp_path / f"{k}.safetensors").tensors for k in (False, True))
+        pretrained.export_weights(tmp_path / f"{half}.safetensors", net, TINY, {}, half)
+    whole, half = (pretrained.read_weights(tmp_path / f"{k}.safetensors").tensors for k in (False, True))
     for name, value in whole.items():
         if value.squeeze().ndim > 1:
             assert half[name].dtype == torch.float16
@@ -187,24 +187,24 @@ def test_half_weights_are_half_the_file_and_round_to_eleven_bits(tmp_path):
 
 
 def test_weights_in_the_package_are_found_by_name(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "SHIPPED", tmp_path)
+    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path)
     monkeypatch.chdir(tmp_path.parent)
-    checkpoint.export_weights(tmp_path / "lifter_x.safetensors", TINY.build(), TINY, {})
-    assert checkpoint.find_weights(Path("lifter_x")) == tmp_path / "lifter_x.safetensors"
+    pretrained.export_weights(tmp_path / "lifter_x.safetensors", TINY.build(), TINY, {})
+    assert pretrained.find_weights(Path("lifter_x")) == tmp_path / "lifter_x.safetensors"
     with pytest.raises(BadInput, match=r"lifter_y: no such weights file \(did you mean 'lifter_x'\?\)"):
-        checkpoint.find_weights(Path("lifter_y"))
+        pretrained.find_weights(Path("lifter_y"))
     # a folder with weights in it comes first; one without is what `eval` wrote of these
     folder = Path("lifter_x")
     folder.mkdir(exist_ok=True)
     (folder / "eval.json").write_text("{}")
-    assert checkpoint.find_weights(folder) == tmp_path / "lifter_x.safetensors"
+    assert pretrained.find_weights(folder) == tmp_path / "lifter_x.safetensors"
     best = folder / "best.safetensors"
     best.write_bytes(b"")
-    assert checkpoint.find_weights(folder) == best
+    assert pretrained.find_weights(folder) == best
     best.unlink()
     Path("empty").mkdir(exist_ok=True)
     with pytest.raises(BadInput, match=r"empty: no best\.safetensors in this folder"):
-        checkpoint.find_weights(Path("empty"))
+        pretrained.find_weights(Path("empty"))
 
 
 def test_wrong_files_are_named(tmp_path):
@@ -213,12 +213,12 @@ def test_wrong_files_are_named(tmp_path):
     junk = tmp_path / "junk.safetensors"
     junk.write_bytes(b"junk" * 50)
     with pytest.raises(BadInput, match=r"junk\.safetensors: not a safetensors file"):
-        checkpoint.read_weights(junk)
+        pretrained.read_weights(junk)
     save_file({"a": torch.ones(1)}, tmp_path / "plain.safetensors")
     with pytest.raises(BadInput, match="without a moga_st config"):
-        checkpoint.read_weights(tmp_path / "plain.safetensors")
+        pretrained.read_weights(tmp_path / "plain.safetensors")
     with pytest.raises(BadInput, match="no such weights file"):
-        checkpoint.read_weights(tmp_path / "none.safetensors")
+        pretrained.read_weights(tmp_path / "none.safetensors")
     with pytest.raises(BadInput, match="no such checkpoint"):
         checkpoint.load(tmp_path / "none.pt")
     whole = tmp_path / "s.pt"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from moga_st import checkpoint, load_model
+from moga_st import load_model, pretrained
 from moga_st.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -130,10 +130,10 @@ def test_weights_of_ours_are_stored_in_half_the_size_and_keep_what_they_say(trai
     code, out, _ = run(capsys, "convert", "--from", "moga_st", trained / "runs" / "tiny", half, "--half")
     assert code == 0
     assert "keys converted" in out
-    whole = checkpoint.find_weights(trained / "runs" / "tiny")
-    sizes = [sum(v.nbytes for v in checkpoint.read_weights(path).tensors.values()) for path in (whole, half)]
+    whole = pretrained.find_weights(trained / "runs" / "tiny")
+    sizes = [sum(v.nbytes for v in pretrained.read_weights(path).tensors.values()) for path in (whole, half)]
     assert sizes[1] < 0.6 * sizes[0]
-    assert checkpoint.read_weights(half).about == checkpoint.read_weights(whole).about
+    assert pretrained.read_weights(half).about == pretrained.read_weights(whole).about
     scores = []
     for path in (whole, half):
         code, out, _ = run(capsys, "eval", path, "--data-root", trained, "--json", "--out", tmp_path / path.stem)

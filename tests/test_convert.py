@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from moga_st import load_model
-from moga_st.checkpoint import export_weights
 from moga_st.cli import main
-from moga_st.config import BadInput
 from moga_st.convert import convert, convert_pose
+from moga_st.errors import BadInput
+from moga_st.pretrained import export_weights
 from tests.conftest import GOLDEN
 
 

@@ -8,9 +8,9 @@ import pytest
 
 FAULTS = """
 import resource, torch
-from moga_st import dist
+from moga_st import device
 if {keep}:
-    dist.setup("cpu")
+    device.setup("cpu")
 def faults(rounds):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(rounds):

@@ -17,9 +17,10 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from moga_st import checkpoint, engine, load_model, optim, recipes
-from moga_st.config import BadInput, ModelConfig
+from moga_st import checkpoint, engine, load_model, optim, pretrained, recipes
+from moga_st.config import ModelConfig
 from moga_st.engine import RunConfig, RunFailed, Runtime, run_folder, seed_of, train
+from moga_st.errors import BadInput
 from tests.test_checkpoint import limited
 
 ROOT = Path(__file__).parents[1]
@@ -57,7 +58,7 @@ def assert_same_run(folder: Path, other: Path) -> None:
         del counter["seconds"]
     assert counters[0] == counters[1]
     torch.testing.assert_close(a, b, rtol=0, atol=0)
-    weights = (checkpoint.read_weights(f / "best.safetensors") for f in (folder, other))
+    weights = (pretrained.read_weights(f / "best.safetensors") for f in (folder, other))
     torch.testing.assert_close(*(w.tensors for w in weights), rtol=0, atol=0)
     assert log(folder) == log(other)
 
@@ -86,7 +87,7 @@ def test_training_lowers_the_loss_and_exports_the_best_average(straight):
     losses = [line["loss"] for line in lines if "loss" in line]
     assert sum(losses[-3:]) < 0.7 * sum(losses[:3])
     scores = {line["step"]: line["val/mse"] for line in lines if "val/mse" in line}
-    weights = checkpoint.read_weights(straight / "best.safetensors")
+    weights = pretrained.read_weights(straight / "best.safetensors")
     assert weights.about["best"] == min(scores.values())
     # the exported file really is what was scored
     task = config.task.build(engine.Setting(torch.device("cpu"), straight))

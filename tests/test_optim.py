@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from moga_st.config import BadInput
+from moga_st.errors import BadInput
 from moga_st.models.moga import MogaBlock
 from moga_st.models.moganet import MogaNetConfig
 from moga_st.optim import OptimConfig, average_rate, build, orthogonalise, schedule, set_schedule, update_average

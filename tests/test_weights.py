@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from moga_st import checkpoint, load_model
-from moga_st.data import digits
-from moga_st.data.poses import GeneratedConfig
+from moga_st import load_model, pretrained
+from moga_st.data.pose.sources import GeneratedConfig
+from moga_st.data.video import digits
 from moga_st.tasks.pose import PoseConfig
 from moga_st.tasks.task import Setting
 from moga_st.tasks.video import MovingDigitsConfig
@@ -16,11 +16,11 @@ from moga_st.tasks.video import MovingDigitsConfig
 RECORDS = Path(__file__).parents[1] / "experiments" / "records"
 
 
-@pytest.mark.parametrize("name", checkpoint.shipped())
+@pytest.mark.parametrize("name", pretrained.shipped())
 def test_shipped_weights_are_small_and_say_where_they_come_from(name):
-    path = checkpoint.find_weights(Path(name))
+    path = pretrained.find_weights(Path(name))
     assert path.stat().st_size < 12e6
-    about = checkpoint.read_weights(path).about
+    about = pretrained.read_weights(path).about
     assert about["run"]["name"] == name
     assert about["made_by"]["git"]["clean"]
     assert " /" not in json.dumps(about), "a path of the machine it was trained on"

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import torch
 
-from moga_st.data.digits import Digits, DigitsConfig
+from moga_st.data.video.digits import Digits, DigitsConfig
+from moga_st.data.video.moving_mnist import MotionConfig
 from moga_st.engine import RunConfig
 from moga_st.models.simvp import MogaTranslatorConfig, SimVPConfig
 from moga_st.optim import OptimConfig
-from moga_st.tasks.video import MotionConfig, MovingDigitsConfig
+from moga_st.tasks.video import MovingDigitsConfig
 
 
 @dataclass(frozen=True)

@@ -34,13 +34,14 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from moga_st.config import BadInput, ModelConfig
+from moga_st.config import ModelConfig
+from moga_st.errors import BadInput
 
-JOINTS = 17
+JOINT_COUNT = 17
 
 
 @dataclass(frozen=True)
-class MMPoseTCNConfig(ModelConfig):
+class MMPoseTCNConfig(ModelConfig, kind="mmpose_tcn"):
     """mmpose's TCN; the defaults are VideoPose3D's published network for 27 frames (8.56 M).
 
     It is built with strided convolutions, which compute only what the centre frame needs.  The weights are those
@@ -59,7 +60,7 @@ class MMPoseTCNConfig(ModelConfig):
 
     @property
     def example_shape(self) -> tuple[int, ...]:
-        return (self.frames, JOINTS, self.channels)
+        return (self.frames, JOINT_COUNT, self.channels)
 
     @property
     def kernels(self) -> tuple[int, ...]:
@@ -80,7 +81,7 @@ class MMPoseTCNConfig(ModelConfig):
 
 
 @dataclass(frozen=True)
-class MMPoseSimpleBaselineConfig(ModelConfig):
+class MMPoseSimpleBaselineConfig(ModelConfig, kind="mmpose_simple_baseline"):
     """SimpleBaseline3D as mmpose builds it, the TCN with kernels of size 1; the defaults are its published network
     (4.29 M).  mmpose's own recipe standardises keypoints and poses by Human3.6M's statistics; here they are the pose
     task's, as for all its models."""
@@ -101,7 +102,7 @@ class MMPoseSimpleBaselineConfig(ModelConfig):
 
     @property
     def example_shape(self) -> tuple[int, ...]:
-        return (1, JOINTS, self.channels)
+        return (1, JOINT_COUNT, self.channels)
 
     @property
     def kernels(self) -> tuple[int, ...]:
@@ -119,7 +120,7 @@ class MMPoseSimpleBaselineConfig(ModelConfig):
 
 
 @dataclass(frozen=True)
-class MMPoseDSTFormerConfig(ModelConfig):
+class MMPoseDSTFormerConfig(ModelConfig, kind="mmpose_dstformer"):
     """mmpose's DSTFormer; the defaults are MotionBERT's published network (42.5 M at 243 frames).  MotionBERT-Lite
     is ``width=256, mlp_ratio=4`` (16.0 M)."""
 
@@ -144,7 +145,7 @@ class MMPoseDSTFormerConfig(ModelConfig):
 
     @property
     def example_shape(self) -> tuple[int, ...]:
-        return (self.frames, JOINTS, self.channels)
+        return (self.frames, JOINT_COUNT, self.channels)
 
     def build(self) -> DSTFormerLifter:
         return DSTFormerLifter(self)
@@ -165,14 +166,14 @@ class TCNLifter(nn.Module):
         backbones, heads = _import_mmpose()
         self.config = config
         self.backbone = backbones.TCN(
-            in_channels=JOINTS * config.channels,
+            in_channels=JOINT_COUNT * config.channels,
             stem_channels=config.width,
             num_blocks=len(kernels) - 1,
             kernel_sizes=kernels,
             dropout=config.dropout,
             use_stride_conv=True,
         )
-        self.head = heads.TemporalRegressionHead(in_channels=config.width, num_joints=JOINTS)
+        self.head = heads.TemporalRegressionHead(in_channels=config.width, num_joints=JOINT_COUNT)
 
     def forward(self, keypoints: Tensor) -> Tensor:
         """(b, frames, 17, c) -> (b, 1, 17, 3)."""
@@ -200,7 +201,7 @@ class DSTFormerLifter(nn.Module):
             depth=config.depth,
             num_heads=config.heads,
             mlp_ratio=config.mlp_ratio,
-            num_keypoints=JOINTS,
+            num_keypoints=JOINT_COUNT,
             seq_len=config.frames,
             drop_rate=config.dropout,
             drop_path_rate=config.drop_path,
@@ -237,12 +238,12 @@ def _check_config(config: Baseline, *at_least_one: str) -> None:
 
 def _used_channels(keypoints: Tensor, config: Baseline) -> Tensor:
     """Keypoints without a confidence that the model does not take."""
-    fits = keypoints.ndim == 4 and keypoints.shape[1:3] == (config.frames, JOINTS)
+    fits = keypoints.ndim == 4 and keypoints.shape[1:3] == (config.frames, JOINT_COUNT)
     if not fits or keypoints.shape[-1] not in (config.channels, 3):
         channels = "3 channels" if config.channels == 3 else "2 or 3 channels"
         raise BadInput(
-            f"{type(config).__name__.removesuffix('Config')} input: expected (b, {config.frames}, {JOINTS}, c) with "
-            f"{channels}, got {tuple(keypoints.shape)}; cut or pad clips to {config.frames} frames"
+            f"{type(config).__name__.removesuffix('Config')} input: expected (b, {config.frames}, {JOINT_COUNT}, c) "
+            f"with {channels}, got {tuple(keypoints.shape)}; cut or pad clips to {config.frames} frames"
         )
     return keypoints[..., : config.channels]
 

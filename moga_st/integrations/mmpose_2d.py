@@ -22,7 +22,7 @@ import torch
 import torchvision
 
 from moga_st import checkpoint
-from moga_st.config import BadInput, nearest
+from moga_st.errors import BadInput, nearest
 from moga_st.integrations.mmpose import importing, mmcv_ops  # which also lets torch load what mmengine saved
 
 WHOLE_IMAGE = "whole-image"

@@ -15,9 +15,9 @@ import numpy as np
 from mmpose.datasets.datasets import Human36mDataset
 from mmpose.registry import DATASETS
 
-from moga_st.config import BadInput
-from moga_st.data.camera import Camera
-from moga_st.data.prepared import GT, read_clips, read_contents
+from moga_st.data.pose.camera import Camera
+from moga_st.data.pose.prepared_poses import GT, read_clips, read_contents
+from moga_st.errors import BadInput
 
 
 @DATASETS.register_module()
@@ -37,8 +37,8 @@ class MogaPreparedDataset(Human36mDataset):
         base: mmengine's own arguments of every data set: data_root, pipeline, test_mode, indices, ...
 
     Raises:
-        BadInput: see :func:`moga_st.data.prepared.read_clips`; no clip is left; or a window of frames is asked of
-            clips whose frames are not evenly spaced.
+        BadInput: see :func:`moga_st.data.pose.prepared_poses.read_clips`; no clip is left; or a window of frames is
+            asked of clips whose frames are not evenly spaced.
     """
 
     def __init__(

@@ -24,10 +24,12 @@ from mmengine.runner import CheckpointLoader
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
-from moga_st.checkpoint import load_exactly, read_weights
-from moga_st.config import BadInput, ModelConfig, nearest
+from moga_st.checkpoint import load_exactly
+from moga_st.config import ModelConfig
 from moga_st.convert import rename
+from moga_st.errors import BadInput, nearest
 from moga_st.models import lifter, moganet
+from moga_st.pretrained import read_weights
 
 # also by the names that the published configs have
 ARCHS = moganet.SIZES | {

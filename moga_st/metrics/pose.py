@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from moga_st.config import BadInput
+from moga_st.errors import BadInput
 
 PCK_THRESHOLD_MM = 150.0
 AUC_THRESHOLDS_MM = tuple(range(0, 151, 5))

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from moga_st.config import BadInput
+from moga_st.errors import BadInput
 
 SSIM_RANGE = 1.0
 SSIM_RANGE_PUBLISHED = 2.0

@@ -20,10 +20,11 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from moga_st.config import BadInput, ModelConfig
+from moga_st.config import ModelConfig
+from moga_st.errors import BadInput
 from moga_st.models.moga import MogaBlock, init_conv
 
-JOINTS = 17
+JOINT_COUNT = 17
 HIP = 0
 # Human3.6M-17 joints limb after limb: right foot to hip, hip, left hip to foot, spine, right wrist to shoulder,
 # thorax, left shoulder to wrist, neck, head
@@ -31,7 +32,7 @@ BODY_ORDER = (3, 2, 1, 0, 4, 5, 6, 7, 16, 15, 14, 8, 11, 12, 13, 9, 10)
 
 
 @dataclass(frozen=True)
-class LifterConfig(ModelConfig):
+class LifterConfig(ModelConfig, kind="lifter"):
     """The defaults are XS; :data:`SIZES` has the others."""
 
     frames: int = 27
@@ -55,7 +56,7 @@ class LifterConfig(ModelConfig):
 
     @property
     def example_shape(self) -> tuple[int, ...]:
-        return (self.frames, JOINTS, self.channels)
+        return (self.frames, JOINT_COUNT, self.channels)
 
     def build(self) -> Lifter:
         return Lifter(self)
@@ -122,7 +123,7 @@ class Lifter(nn.Module):
             raise BadInput(f"Lifter heads: {config.heads} does not divide the width, {config.width}")
         self.config = config
         self.embed = nn.Conv2d((config.channels + 2) * config.patch, config.width, 1)
-        self.joint = nn.Parameter(torch.zeros(1, config.width, 1, JOINTS))
+        self.joint = nn.Parameter(torch.zeros(1, config.width, 1, JOINT_COUNT))
         nn.init.trunc_normal_(self.joint, std=0.02)
         self.layers = nn.Sequential()
         for i in range(config.depth):
@@ -142,15 +143,15 @@ class Lifter(nn.Module):
         self.head = nn.Conv2d(config.width, 3, 1)
         # buffers, since an index list would be copied to the device at every call
         self.register_buffer("order", torch.tensor(BODY_ORDER), persistent=False)
-        inverse = sorted(range(JOINTS), key=BODY_ORDER.__getitem__)
+        inverse = sorted(range(JOINT_COUNT), key=BODY_ORDER.__getitem__)
         self.register_buffer("inverse", torch.tensor(inverse), persistent=False)
 
     def features(self, keypoints: Tensor) -> Tensor:
         """What the head reads: (b, width, t, 17), the joints as they lie on the grid (``order``); t is 1 if
         ``centre_only``.  Frames that do not fill the last position are filled up with the last frame."""
-        if keypoints.ndim != 4 or keypoints.shape[2:] != (JOINTS, self.config.channels):
+        if keypoints.ndim != 4 or keypoints.shape[2:] != (JOINT_COUNT, self.config.channels):
             raise BadInput(
-                f"Lifter input: expected keypoints (b, t, {JOINTS}, {self.config.channels}), "
+                f"Lifter input: expected keypoints (b, t, {JOINT_COUNT}, {self.config.channels}), "
                 f"got {tuple(keypoints.shape)}"
             )
         t, patch = keypoints.shape[1], self.config.patch

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moga_st import dist
-from moga_st.config import BadInput
+from moga_st.errors import BadInput
 from moga_st.kernels.depthwise import depthwise_gelu, multi_order
 
 LAYER_SCALE_INIT = 1e-5

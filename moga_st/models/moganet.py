@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from moga_st.config import BadInput, ModelConfig
+from moga_st.config import ModelConfig
+from moga_st.errors import BadInput
 from moga_st.models.moga import MogaBlock, init_conv
 
 
 @dataclass(frozen=True)
-class MogaNetConfig(ModelConfig):
+class MogaNetConfig(ModelConfig, kind="moganet"):
     """Defaults are MogaNet-XT; :data:`SIZES` has all six."""
 
     widths: tuple[int, int, int, int] = (32, 64, 96, 192)

@@ -17,12 +17,13 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from moga_st.config import BadInput, Config, ModelConfig
+from moga_st.config import Config, ModelConfig
+from moga_st.errors import BadInput
 from moga_st.models.moga import MogaBlock
 
 
 @dataclass(frozen=True)
-class TranslatorConfig(Config):
+class TranslatorConfig(Config, rooms=("moga_st.models",)):
     """A module (b, channels, h, w) -> (b, channels, h, w) between encoder and decoder."""
 
     def build(self, channels: int) -> nn.Module:
@@ -30,7 +31,7 @@ class TranslatorConfig(Config):
 
 
 @dataclass(frozen=True)
-class MogaTranslatorConfig(TranslatorConfig):
+class MogaTranslatorConfig(TranslatorConfig, kind="moga"):
     """Moga blocks; all but the first run at ``width`` channels."""
 
     width: int = 512
@@ -47,7 +48,7 @@ class MogaTranslatorConfig(TranslatorConfig):
 
 
 @dataclass(frozen=True)
-class SimVPConfig(ModelConfig):
+class SimVPConfig(ModelConfig, kind="simvp"):
     """Encoder, translator, decoder; the defaults are the published Moving MNIST model (46.777 M)."""
 
     frames_in: int = 10

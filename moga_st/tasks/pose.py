@@ -24,14 +24,15 @@ import torch
 from torch import Tensor, nn
 
 from moga_st import dist
-from moga_st.config import BadInput
-from moga_st.data.camera import DetectorNoise, detect, normalise_screen
-from moga_st.data.moving_mnist import uniform
-from moga_st.data.poses import CMUConfig, PoseDataConfig
-from moga_st.data.prepared import Clip
-from moga_st.data.skeleton import JOINTS, flip
-from moga_st.draw_pose import save_lift
-from moga_st.lifting import upright
+from moga_st.data.draws import uniform
+from moga_st.data.pose.camera import normalise_screen
+from moga_st.data.pose.detector_noise import DetectorNoise, detect
+from moga_st.data.pose.prepared_poses import MotionClip
+from moga_st.data.pose.skeleton import JOINTS, flip
+from moga_st.data.pose.sources import CMUConfig, PoseDataConfig
+from moga_st.draw.pose import save_lift
+from moga_st.errors import BadInput
+from moga_st.infer.lift import upright
 from moga_st.metrics import pose as metrics
 from moga_st.tasks.task import Setting, Split, TaskConfig
 
@@ -48,7 +49,7 @@ CONVENTIONS = {
 
 
 @dataclass(frozen=True)
-class PoseConfig(TaskConfig):
+class PoseConfig(TaskConfig, kind="pose"):
     """Lift windows of ``frames`` keypoints to poses. Every field but the last four names the protocol."""
 
     data: PoseDataConfig = field(default_factory=CMUConfig)
@@ -295,7 +296,7 @@ class PoseLifting:
         rows = centre[:, None] + torch.arange(-reach, reach + 1, device=centre.device)
         return rows.clamp(data.first[member][:, None], data.last[member][:, None])
 
-    def _sequences(self, clips: list[Clip]) -> Sequences:
+    def _sequences(self, clips: list[MotionClip]) -> Sequences:
         keypoints, target, truth, to_mm, moves, bounds, action, shown = [], [], [], [], [], [], [], []
         n = 0
         for clip in clips:
@@ -322,7 +323,7 @@ class PoseLifting:
         first, last, moving = (x.to(self.setting.device) for x in (first, last, torch.cat(moves)))
         return Sequences(k, p, first, last, moving, mm, scale, action, bounds, shown)
 
-    def _view(self, clip: Clip, name: str, number: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def _view(self, clip: MotionClip, name: str, number: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Of one view: keypoints in px, image size, target, truth in mm, and millimetres a model unit (t,)."""
         view = clip.views[name]
         source = "gt" if self.config.keypoints == "noisy" else self.config.keypoints

@@ -52,7 +52,7 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True)
-class TaskConfig(Config):
+class TaskConfig(Config, rooms=("moga_st.tasks",)):
     """Describes a task; ``build`` loads its data onto the device."""
 
     def build(self, setting: Setting) -> Task:

@@ -15,11 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from moga_st import dist, draw
-from moga_st.config import BadInput
-from moga_st.data import moving_mnist
-from moga_st.data.digits import DigitsConfig, MNISTConfig
-from moga_st.data.moving_mnist import MotionConfig
+from moga_st import dist
+from moga_st.data.video import moving_mnist
+from moga_st.data.video.digits import DigitsConfig, MNISTConfig
+from moga_st.data.video.moving_mnist import MotionConfig
+from moga_st.draw import video as draw
+from moga_st.errors import BadInput
 from moga_st.metrics import video as metrics
 from moga_st.tasks.task import Setting, Split, TaskConfig
 
@@ -39,7 +40,7 @@ CONVENTIONS = {
 
 
 @dataclass(frozen=True)
-class MovingDigitsConfig(TaskConfig):
+class MovingDigitsConfig(TaskConfig, kind="moving_digits"):
     """Predict ``frames_out`` frames of moving digits from ``frames_in``."""
 
     digits: DigitsConfig = field(default_factory=MNISTConfig)

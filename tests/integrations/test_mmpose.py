@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from moga_st.config import BadInput, ModelConfig
+from moga_st.config import ModelConfig
+from moga_st.errors import BadInput
 from moga_st.integrations.mmpose import (
     MMPoseDSTFormerConfig,
     MMPoseSimpleBaselineConfig,

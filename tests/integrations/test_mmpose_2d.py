@@ -17,10 +17,11 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from moga_st import checkpoint, lifting
-from moga_st.config import BadInput
-from moga_st.data.clips import open_video
-from moga_st.data.keypoints import LAYOUTS, read_keypoints
+from moga_st import pretrained
+from moga_st.data.pose.keypoints import LAYOUTS, read_keypoints
+from moga_st.data.video.clips import open_video
+from moga_st.errors import BadInput
+from moga_st.infer import lift as lifting
 from moga_st.integrations import mmpose_2d
 from moga_st.integrations.mmpose_2d import PeopleFinder, batched_nms
 from moga_st.models.lifter import LifterConfig
@@ -187,7 +188,7 @@ def test_lift_of_a_video_is_mmposes_keypoints_lifted(pose_weights, video, tmp_pa
     """The command as a process: the file of keypoints holds mmpose's own, and the poses are theirs, lifted."""
     torch.manual_seed(0)
     config = LifterConfig(frames=9, width=8, depth=1)
-    checkpoint.export_weights(tmp_path / "w.safetensors", config.build(), config, {})
+    pretrained.export_weights(tmp_path / "w.safetensors", config.build(), config, {})
     flags = ["--pose2d", CONFIG, "--pose2d-weights", pose_weights, "--detector", "whole-image"]
     flags += ["--min-confidence", "0", "--no-smooth", "--device", "cpu", "--out", tmp_path / "o", "--json"]
     command = [sys.executable, "-m", "moga_st", "lift", tmp_path / "w.safetensors", video, *flags]
@@ -211,7 +212,7 @@ def test_lift_of_a_video_is_mmposes_keypoints_lifted(pose_weights, video, tmp_pa
     assert np.ptp(np.concatenate(expected), axis=0).max() > 5  # they are not all the same
 
     found = read_keypoints(tmp_path / "o" / "clip_lift_2d.json", min_confidence=0.0)
-    poses = lifting.lift(checkpoint.load_model(tmp_path / "w.safetensors", CPU), found, CPU)
+    poses = lifting.lift(pretrained.load_model(tmp_path / "w.safetensors", CPU), found, CPU)
     with np.load(tmp_path / "o" / "clip_3d.npz") as saved:
         np.testing.assert_allclose(saved["poses_m"], lifting.upright(poses), atol=1e-5)
     assert [Path(p).name for p in result["written"]] == [

@@ -12,20 +12,20 @@ import pytest
 import torch
 
 from moga_st import recipes
-from moga_st.config import BadInput
-from moga_st.data import human36m
-from moga_st.data.camera import virtual_cameras
-from moga_st.data.generated_poses import FPS, generate_clip
-from moga_st.data.mocap import TEST_SUBJECTS, VAL_SUBJECTS
-from moga_st.data.poses import CMUConfig, GeneratedConfig
-from moga_st.data.prepared import Clip, View, read_clips, write_poses
-from moga_st.data.skeleton import COCO17
+from moga_st.data.pose import human36m
+from moga_st.data.pose.generated import FPS, generate_clip
+from moga_st.data.pose.mocap import TEST_SUBJECTS, VAL_SUBJECTS
+from moga_st.data.pose.prepared_poses import MotionClip, View, read_clips, write_poses
+from moga_st.data.pose.skeleton import COCO17
+from moga_st.data.pose.sources import CMUConfig, GeneratedConfig
+from moga_st.data.pose.virtual_cameras import virtual_cameras
+from moga_st.errors import BadInput
 from moga_st.integrations.mmpose import MMPoseDSTFormerConfig, MMPoseSimpleBaselineConfig, MMPoseTCNConfig
 from moga_st.metrics import pose as metrics
 from moga_st.models.lifter import LifterConfig
 from moga_st.tasks.pose import PoseConfig
 from moga_st.tasks.task import Setting
-from tests.data.test_human36m import write_mmpose
+from tests.data.pose.test_human36m import write_mmpose
 from tests.integrations.test_mmpose import needs_mmpose
 
 # mmengine and mmpose warn of what they themselves use
@@ -104,7 +104,7 @@ def cmu(tmp_path_factory) -> Path:
             cameras = virtual_cameras(subject, torch.from_numpy(world_m))
             noise = np.random.default_rng(number).normal(0, 3, (frames, 17, 3)).astype(np.float32)
             views = {f"virtual{i}": View(cameras[i], keypoints={"net": 500 + noise}) for i in range(2)}
-            yield Clip(f"{subject}/01", subject, action, FPS, world_m, views)
+            yield MotionClip(f"{subject}/01", subject, action, FPS, world_m, views)
 
     write_poses(root / "cmu-mocap.h5", clips(), "a test", "none")
     return root

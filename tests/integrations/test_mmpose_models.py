@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from moga_st import recipes
-from moga_st.checkpoint import export_weights
-from moga_st.config import BadInput
 from moga_st.convert import convert_pose, rename
+from moga_st.errors import BadInput
 from moga_st.models import lifter
 from moga_st.models.moga import DropPath
 from moga_st.models.moganet import SIZES, MogaNetConfig
+from moga_st.pretrained import export_weights
 from tests.conftest import GOLDEN
 from tests.integrations.test_mmpose import needs_mmpose, random, varied
 from tests.test_convert import pose_model  # noqa: F401 (a fixture)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from moga_st.config import BadInput
+from moga_st.errors import BadInput
 from moga_st.metrics.pose import (
     AUC_THRESHOLDS_MM,
     PCK_THRESHOLD_MM,

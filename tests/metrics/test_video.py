@@ -4,7 +4,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from moga_st.config import BadInput
+from moga_st.errors import BadInput
 from moga_st.metrics.video import LPIPS, mae, mse, psnr, ssim
 
 

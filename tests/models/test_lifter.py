@@ -1,13 +1,13 @@
 import pytest
 import torch
 
-from moga_st.config import BadInput
-from moga_st.data import skeleton
-from moga_st.models.lifter import BODY_ORDER, JOINTS, SIZES, JointAttention, Lifter, LifterConfig
+from moga_st.data.pose import skeleton
+from moga_st.errors import BadInput
+from moga_st.models.lifter import BODY_ORDER, JOINT_COUNT, SIZES, JointAttention, Lifter, LifterConfig
 
 
 def test_the_skeleton_is_the_data_sets():
-    assert len(skeleton.JOINTS) == JOINTS
+    assert len(skeleton.JOINTS) == JOINT_COUNT
 
 
 def test_body_order_puts_bones_side_by_side_and_is_its_own_mirror_image():

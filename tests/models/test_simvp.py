@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from moga_st.config import BadInput
 from moga_st.convert import convert, rename
+from moga_st.errors import BadInput
 from moga_st.models.moga import DropPath
 from moga_st.models.simvp import MogaTranslatorConfig, SimVP, SimVPConfig
 from tests.conftest import GOLDEN

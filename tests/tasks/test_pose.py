@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from moga_st.config import BadInput
-from moga_st.data.camera import CAMERAS, normalise_screen, virtual_cameras
-from moga_st.data.generated_poses import generate_clip
-from moga_st.data.poses import CMUConfig, GeneratedConfig, PoseDataConfig, PoseSets
-from moga_st.data.prepared import Clip, View
+from moga_st.data.pose.camera import normalise_screen
+from moga_st.data.pose.generated import generate_clip
+from moga_st.data.pose.prepared_poses import MotionClip, View
+from moga_st.data.pose.sources import CMUConfig, GeneratedConfig, PoseDataConfig, PoseSets
+from moga_st.data.pose.virtual_cameras import VIRTUAL_CAMERAS, virtual_cameras
+from moga_st.errors import BadInput
 from moga_st.metrics import pose as metrics
 from moga_st.tasks.pose import PoseConfig, PoseLifting
 from moga_st.tasks.task import Setting
@@ -19,11 +20,11 @@ from moga_st.tasks.task import Setting
 SETTING = Setting(torch.device("cpu"), Path(), seed=3, batch_size=32)
 
 
-def clip(name: str, subject: int, action: str, frames: int, extra: dict[str, np.ndarray] | None = None) -> Clip:
+def clip(name: str, subject: int, action: str, frames: int, extra: dict[str, np.ndarray] | None = None) -> MotionClip:
     world_m = generate_clip(subject, action, 0, frames)
     cameras = virtual_cameras(name, torch.from_numpy(world_m))
-    views = {f"virtual{i}": View(cameras[i], extra=extra or {}) for i in range(CAMERAS)}
-    return Clip(name, f"G{subject}", action, 50.0, world_m, views)
+    views = {f"virtual{i}": View(cameras[i], extra=extra or {}) for i in range(VIRTUAL_CAMERAS)}
+    return MotionClip(name, f"G{subject}", action, 50.0, world_m, views)
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from moga_st.config import BadInput
-from moga_st.data.digits import TEST_IMAGES, TRAIN_IMAGES, MNISTConfig
+from moga_st.data.video.digits import TEST_IMAGES, TRAIN_IMAGES, MNISTConfig
+from moga_st.data.video.moving_mnist import MotionConfig
+from moga_st.errors import BadInput
 from moga_st.tasks.task import Setting
-from moga_st.tasks.video import PUBLISHED_TEST, MotionConfig, MovingDigits, MovingDigitsConfig
-from tests.data.test_digits import idx
+from moga_st.tasks.video import PUBLISHED_TEST, MovingDigits, MovingDigitsConfig
+from tests.data.video.test_digits import idx
 
 CONFIG = MovingDigitsConfig(val_sequences=3, test_sequences=5, eval_batch=2)
 

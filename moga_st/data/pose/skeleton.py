@@ -1,0 +1,157 @@
+"""The 17-joint body, the keypoint layouts that convert to it, and mirror images.
+
+Shape legend: ``j`` joints of a layout, ``c`` channels: 2 (x, y), or 3: (x, y, z) of a pose or (x, y,
+confidence) of keypoints.  "Left" is the person's left.  Leading dimensions are free.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from moga_st.errors import BadInput
+
+JOINTS = (
+    *("Hip", "RHip", "RKnee", "RFoot", "LHip", "LKnee", "LFoot", "Spine", "Thorax", "Neck/Nose", "Head"),
+    *("LShoulder", "LElbow", "LWrist", "RShoulder", "RElbow", "RWrist"),
+)
+"""Human3.6M-17. The feet are the ankles; Thorax is the base of the neck, Neck/Nose the front of the head's base."""
+
+PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15)
+"""Of each joint; a parent comes before its children, and the root has -1."""
+
+BONES = tuple((parent, joint) for joint, parent in enumerate(PARENTS) if parent >= 0)
+
+PARTS = {
+    "torso": (0, 7, 8, 9, 10),
+    "right leg": (1, 2, 3),
+    "left leg": (4, 5, 6),
+    "left arm": (11, 12, 13),
+    "right arm": (14, 15, 16),
+}
+"""The body's parts from the trunk outwards: every joint in one of them."""
+
+
+def mirror(joints: tuple[str, ...]) -> tuple[int, ...]:
+    """For each joint the index of the one on the other side, by the names' leading L and R; its own if central."""
+    other = {"L": "R", "R": "L"}
+    index = {name: i for i, name in enumerate(joints)}
+    return tuple(index.get(other.get(name[0], "") + name[1:], i) for i, name in enumerate(joints))
+
+
+MIRROR = mirror(JOINTS)
+LEFT = tuple(i for i, name in enumerate(JOINTS) if name[0] == "L")
+RIGHT = tuple(MIRROR[i] for i in LEFT)
+
+
+def flip(x: Tensor) -> Tensor:
+    """Mirror image, left for right: x is negated, the sides change their names, all else stays.
+
+    Takes keypoints in normalised screen coordinates (x = 0 in the middle of the image) with or without
+    confidence, and poses in camera coordinates, (..., 17, 2 or 3).  Where the principal point is the image's
+    middle, flipping and projecting commute.
+
+    Raises:
+        BadInput: another number of joints or channels.
+    """
+    _check(x, len(JOINTS), "flip")
+    # views and no index list: an index would be copied to the device, which a CUDA graph cannot capture
+    swapped = torch.stack([x[..., i, :] for i in MIRROR], dim=-2)
+    return torch.cat([-swapped[..., :1], swapped[..., 1:]], dim=-1)
+
+
+def bone_lengths(pose: Tensor) -> Tensor:
+    """Length of each of :data:`BONES` in the pose's unit: (..., 17, 3) -> (..., 16).
+
+    Raises:
+        BadInput: another number of joints or channels.
+    """
+    _check(pose, len(JOINTS), "bone_lengths")
+    return torch.stack([pose[..., joint, :] - pose[..., parent, :] for parent, joint in BONES], dim=-2).norm(dim=-1)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """An order of keypoints and how the 17 joints come of it.
+
+    A joint takes the keypoint of its own name, or what :attr:`sources` says: the mean of the keypoints named.
+    """
+
+    name: str
+    joints: tuple[str, ...]
+    sources: dict[str, tuple[str, ...]]
+
+    def rule(self, joint: str) -> tuple[str, ...]:
+        """The keypoints whose mean is ``joint``."""
+        return self.sources.get(joint, (joint,))
+
+
+# The nose and the eyes are the field's stand-ins (MotionBERT) for Neck/Nose and Head where a layout has no
+# top of the head; Human3.6M's own joints lie behind and above them.
+_FACE = {"Neck/Nose": ("Nose",), "Head": ("LEye", "REye"), "RFoot": ("RAnkle",), "LFoot": ("LAnkle",)}
+
+H36M17 = Layout("Human3.6M-17", JOINTS, {})
+
+COCO17 = Layout(
+    "COCO-17",
+    (
+        *("Nose", "LEye", "REye", "LEar", "REar", "LShoulder", "RShoulder", "LElbow", "RElbow", "LWrist", "RWrist"),
+        *("LHip", "RHip", "LKnee", "RKnee", "LAnkle", "RAnkle"),
+    ),
+    _FACE
+    | {
+        "Hip": ("LHip", "RHip"),
+        "Spine": ("LHip", "RHip", "LShoulder", "RShoulder"),
+        "Thorax": ("LShoulder", "RShoulder"),
+    },
+)
+"""COCO's keypoints, also AlphaPose's where it runs a COCO model."""
+
+BODY_25 = Layout(
+    "OpenPose BODY_25",
+    (
+        *("Nose", "Neck", "RShoulder", "RElbow", "RWrist", "LShoulder", "LElbow", "LWrist", "MidHip"),
+        *("RHip", "RKnee", "RAnkle", "LHip", "LKnee", "LAnkle", "REye", "LEye", "REar", "LEar"),
+        *("LBigToe", "LSmallToe", "LHeel", "RBigToe", "RSmallToe", "RHeel"),
+    ),
+    _FACE | {"Hip": ("MidHip",), "Spine": ("MidHip", "Neck"), "Thorax": ("Neck",)},
+)
+
+HALPE26 = Layout(
+    "Halpe-26",
+    (
+        *COCO17.joints,
+        *("Head", "Neck", "Hip", "LBigToe", "RBigToe", "LSmallToe", "RSmallToe", "LHeel", "RHeel"),
+    ),
+    _FACE | {"Head": ("Head",), "Spine": ("Hip", "Neck"), "Thorax": ("Neck",)},
+)
+"""Halpe's body, AlphaPose's default; the first 26 keypoints of Halpe-136 are the same."""
+
+LAYOUTS = (H36M17, COCO17, BODY_25, HALPE26)
+
+
+def to_h36m17(keypoints: Tensor, layout: Layout) -> Tensor:
+    """Keypoints of a layout as the 17 joints, by :meth:`Layout.rule`: (..., j, 2 or 3) -> (..., 17, 2 or 3).
+
+    A third channel is confidence: a joint's is the least of its sources', so one made of a missing keypoint
+    (confidence 0, and a place that means nothing) has confidence 0 itself.
+
+    Raises:
+        BadInput: another number of joints or channels than the layout's.
+    """
+    _check(keypoints, len(layout.joints), layout.name)
+    joints = []
+    for joint in JOINTS:
+        sources = torch.stack([keypoints[..., layout.joints.index(s), :] for s in layout.rule(joint)], dim=-2)
+        joints.append(torch.cat([sources[..., :2].mean(-2), sources[..., 2:].amin(-2)], dim=-1))
+    return torch.stack(joints, dim=-2)
+
+
+def _check(x: Tensor, joints: int, name: str) -> None:
+    if x.ndim < 2 or x.shape[-2] != joints or x.shape[-1] not in (2, 3):
+        raise BadInput(
+            f"{name}: expected {joints} joints of 2 or 3 channels, (..., {joints}, 2 or 3), got {tuple(x.shape)}; "
+            "check the keypoint layout"
+        )

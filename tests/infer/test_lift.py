@@ -1,0 +1,330 @@
+"""`moga-st lift` from keypoint files to poses, BVH and pictures, and the lifting behind it."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from moga_st import cli, pretrained
+from moga_st.data.pose import mocap
+from moga_st.data.pose.camera import normalise_screen
+from moga_st.data.pose.generated import generate_clip
+from moga_st.data.pose.keypoints import Keypoints, read_keypoints
+from moga_st.data.pose.skeleton import JOINTS, MIRROR
+from moga_st.data.pose.smoothing import OneEuro
+from moga_st.data.pose.windows import cut
+from moga_st.data.video.clips import Video
+from moga_st.errors import BadInput
+from moga_st.infer import lift as lifting
+from moga_st.models.lifter import LifterConfig
+from moga_st.models.moganet import MogaNetConfig
+from tests.bvh_reader import read_bvh
+from tests.test_cli import run
+
+# imageio leaves the pipes of its ffmpeg process to the garbage collector
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+def keypoints(t: int, seed: int = 0) -> Keypoints:
+    rng = np.random.default_rng(seed)
+    points = np.concatenate([rng.uniform(300, 700, (t, 17, 2)), np.ones((t, 17, 1))], -1).astype(np.float32)
+    return Keypoints(points, (1000, 800), 50.0, "Human3.6M-17", 0, 1, "made")
+
+
+class FrameByFrame(lifting.Lifter):
+    """A lifter whose pose is a known function of the frame's keypoints, so that every window agrees."""
+
+    def forward(self, keypoints: torch.Tensor) -> torch.Tensor:
+        x, y = keypoints[..., 0], keypoints[..., 1]
+        return torch.stack([x, y, x * x + y], dim=-1)
+
+
+@pytest.mark.parametrize("t", [1, 4, 9, 23])
+def test_any_length_is_lifted_frame_for_frame(t):
+    found = keypoints(t)
+    net = FrameByFrame(LifterConfig(frames=9, width=8, depth=1))
+    poses = lifting.lift(net, found, torch.device("cpu"))
+    xy = normalise_screen(torch.from_numpy(found.points_px[..., :2]), torch.tensor([1000.0, 800.0])).numpy()
+    expected = np.stack([xy[..., 0], xy[..., 1], xy[..., 0] ** 2 + xy[..., 1]], -1)
+    np.testing.assert_allclose(poses, expected - expected[:, :1], atol=1e-5)
+
+
+def test_centre_only_and_all_frames_models_agree_where_they_must(monkeypatch):
+    """With weights shared, every frame's centre window is what the centre-only model sees."""
+    sizes = []
+    monkeypatch.setattr(lifting, "BATCH", 5)
+    monkeypatch.setattr(lifting, "cut", lambda x, starts, length: sizes.append(len(starts)) or cut(x, starts, length))
+    torch.manual_seed(0)
+    whole = LifterConfig(frames=9, width=8, depth=1).build().eval()
+    centre = LifterConfig(frames=9, width=8, depth=1, centre_only=True).build().eval()
+    centre.load_state_dict(whole.state_dict())
+    found = keypoints(12)
+    poses = lifting.lift(centre, found, torch.device("cpu"))
+    xy = normalise_screen(torch.from_numpy(found.points_px[..., :2]), torch.tensor([1000.0, 800.0]))
+    with torch.no_grad():
+        for i in (0, 6, 11):
+            window = xy[np.clip(np.arange(i - 4, i + 5), 0, 11)][None]
+            mirrored = window[:, :, list(MIRROR)] * torch.tensor([-1.0, 1.0])
+            back = whole(mirrored)[0, 4][list(MIRROR)] * torch.tensor([-1.0, 1.0, 1.0])
+            expected = (whole(window)[0, 4] + back) / 2
+            np.testing.assert_allclose(poses[i], (expected - expected[:1]).numpy(), atol=1e-5)
+    assert sizes == [5, 5, 2]  # never more windows in memory than go through the network at once
+
+
+def test_upright_turns_camera_axes_about_x():
+    axes = np.eye(3)[None]  # right, down, forward
+    np.testing.assert_array_equal(lifting.upright(axes)[0], [[1, 0, 0], [0, 0, -1], [0, 1, 0]])
+
+
+def test_other_networks_are_refused():
+    net = MogaNetConfig((8, 8, 8, 8), (1, 1, 1, 1), classes=2).build()
+    with pytest.raises(BadInput, match="hold a MogaNet; lift needs a pose lifter"):
+        lifting.lift(net, keypoints(3), torch.device("cpu"))
+
+
+@pytest.fixture
+def weights(tmp_path):
+    torch.manual_seed(0)
+    config = LifterConfig(frames=9, width=8, depth=1)
+    path = tmp_path / "w.safetensors"
+    pretrained.export_weights(path, config.build(), config, {})
+    return path
+
+
+def test_lift_writes_poses_bvh_and_pictures(weights, tmp_path, capsys):
+    found = keypoints(20)
+    np.savez(tmp_path / "k.npz", keypoints=found.points_px, size_px=[1000, 800], fps=25.0, layout="h36m")
+    code, out, _ = run(
+        capsys, "lift", weights, tmp_path / "k.npz", "--out", tmp_path / "o", "--device", "cpu", "--json"
+    )
+    assert code == 0
+    result = json.loads(out)
+    assert result["frames"] == 20
+    assert [Path(p).suffix for p in result["written"]] == [".npz", ".bvh", ".png", ".gif", ".mp4"]
+    with np.load(tmp_path / "o" / "k_3d.npz") as saved:
+        poses = saved["poses_m"]
+        assert saved["fps"] == 25.0
+    assert poses.shape == (20, 17, 3)
+    assert np.abs(poses[:, 0]).max() == 0
+    motion = read_bvh(tmp_path / "o" / "k_3d.bvh")
+    assert motion.fps == pytest.approx(25.0)
+    assert len(motion.points_m) == 20
+    assert len(iio.imread(tmp_path / "o" / "k_3d.mp4", plugin="FFMPEG")) == 20
+
+
+def walkers(t: int) -> list[dict]:
+    """mmpose's file of two people in COCO-17, the second twice as tall, who come in frames 2 and 1."""
+    shape = np.random.default_rng(0).uniform((-10, -25), (10, 25), (17, 2))
+    frames = []
+    for i in range(t):
+        people = [shape + np.array([30 + i, 50])] * (i >= 2) + [2 * shape + np.array([100 - i, 60])] * (i >= 1)
+        found = [{"keypoints": p.tolist(), "keypoint_scores": [0.9] * 17} for p in people]
+        frames.append({"frame_id": i, "instances": found})
+    return frames
+
+
+def grey_gif(path: Path, t: int) -> Path:
+    """Frame i is of grey level 10 i, 160x120 px, at 20 fps."""
+    frames = [Image.new("RGB", (160, 120), (10 * i,) * 3) for i in range(t)]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=50)
+    return path
+
+
+@pytest.mark.parametrize(("person", "first", "numbered_from"), [(None, 1, 0), (0, 1, 0), (1, 2, 0), (None, 1, 1)])
+def test_the_frames_of_the_video_lie_under_the_keypoints(weights, tmp_path, capsys, person, first, numbered_from):
+    frames = walkers(12)
+    for frame in frames:
+        frame["frame_id"] += numbered_from
+    (tmp_path / "k.json").write_text(json.dumps(frames))
+    video = grey_gif(tmp_path / "v.gif", 12)
+    flags = ["--video", video, "--out", tmp_path / "o", "--device", "cpu", "--json"]
+    flags += [] if person is None else ["--person", person]
+    code, out, err = run(capsys, "lift", weights, tmp_path / "k.json", *flags)
+    assert code == 0, err
+    result = json.loads(out)
+    # the tall one, who comes first, is the largest and the number 0
+    assert (result["people"], result["person"], result["frames"]) == (2, person or 0, 12 - first)
+    assert result["fps"] == 20
+    with np.load(tmp_path / "o" / "k_3d.npz") as saved:
+        assert saved["size_px"].tolist() == [160, 120]
+        height = np.ptp(saved["keypoints_px"][0, :, 1])
+        assert (height > 60) == (person != 1)
+    sheets = iio.imread(tmp_path / "o" / "k_3d.mp4", plugin="FFMPEG")
+    assert len(sheets) == 12 - first
+    panel = sheets[:, 60:300, 20:340].astype(int)  # of the 2D input
+    assert (panel.max(-1) - panel.min(-1) > 60).any()  # the skeleton's colours
+    grey = np.median(panel, axis=(1, 2, 3))
+    np.testing.assert_allclose(grey, 10 * np.arange(first, 12), atol=4)
+
+
+def test_every_fifth_frame_plays_as_long_as_the_video(weights, tmp_path, capsys):
+    frames = walkers(20)[2::5]
+    (tmp_path / "k.json").write_text(json.dumps(frames))
+    video = grey_gif(tmp_path / "v.gif", 20)
+    flags = ["--video", video, "--out", tmp_path / "o", "--device", "cpu", "--json"]
+    code, out, err = run(capsys, "lift", weights, tmp_path / "k.json", *flags)
+    assert code == 0, err
+    assert (json.loads(out)["frames"], json.loads(out)["fps"]) == (4, 4)  # of 20 fps
+    assert read_bvh(tmp_path / "o" / "k_3d.bvh").fps == pytest.approx(4)
+    assert iio.immeta(tmp_path / "o" / "k_3d.mp4", plugin="FFMPEG")["fps"] == pytest.approx(4)
+
+
+@pytest.mark.parametrize(("from_0", "first"), [(False, 2), (True, 3)])
+def test_only_numbers_of_other_programs_may_count_from_1(from_0, first):
+    """Frames 3 to 7 of a video that says it has 7: from 1, or a container that counts one too few."""
+    found = dataclasses.replace(keypoints(5), first_frame=3)
+    part = cli._frames_of(Video(Path("v.mp4"), (1000, 800), 50.0, 7), found, from_0=from_0)
+    assert part.shown == (first, first + 5, 1)
+
+
+@pytest.mark.parametrize(
+    ("source", "flags", "message"),
+    [
+        ("v.m4v", [], "v.m4v: cannot be decoded"),  # and is not taken for JSON
+        ("out", [], "out: no such video, keypoint file or folder of them"),
+        ("v.mp4", ["--video", "other.mp4"], "--video: v.mp4 is a video itself"),
+        ("k.json", ["--pose2d", "body26"], "--pose2d: is for a video; k.json holds keypoints"),
+        ("k.json", ["--pose2d-weights", "w.pth"], "--pose2d-weights: is for a video"),
+        ("k.npz", ["--detector", "whole-image"], "--detector: is for a video"),
+        ("k.npz", ["--detector-weights", "w.pth"], "--detector-weights: is for a video"),
+        ("v.mp4", ["--fps", "0"], "--fps: expected more than 0, got 0"),
+        ("v.mp4", ["--size-px", "100", "0"], "--size-px: expected more than 0, got 0"),
+        ("v.mp4", ["--min-confidence", "1.5"], "--min-confidence: expected 0 to 1, got 1.5"),
+        ("v.mp4", ["--max-gap-s", "-1"], "--max-gap-s: expected 0 or more, got -1"),
+        ("v.mp4", ["--one-euro.min-cutoff-hz", "0"], "--one-euro.min-cutoff-hz: expected more than 0, got 0"),
+        ("v.mp4", ["--one-euro.speed-cutoff-hz", "nan"], "--one-euro.speed-cutoff-hz: expected more than 0, got nan"),
+        ("v.mp4", ["--one-euro.beta", "-1"], "--one-euro.beta: expected 0 or more, got -1"),
+    ],
+)
+def test_wrong_flags_are_named_before_anything_is_done(weights, tmp_path, capsys, monkeypatch, source, flags, message):
+    def never(*_: object) -> None:
+        raise AssertionError("people are looked for")
+
+    monkeypatch.setattr(cli, "_find_people", never)
+    monkeypatch.chdir(tmp_path)
+    for name in ("v.m4v", "v.mp4", "k.json", "k.npz"):
+        Path(name).write_bytes(b"junk" * 100)
+    code, _, err = run(capsys, "lift", weights, source, "--device", "cpu", *flags)
+    assert code == 2, err
+    assert message in err
+    assert not Path("lifted").exists()
+
+
+def test_smoothing_is_on_unless_told(weights, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("moga_st.draw.pose.save_lift", lambda *_: [])
+    found = keypoints(15)
+    np.savez(tmp_path / "k.npz", keypoints=found.points_px, size_px=[1000, 800], fps=50.0, layout="h36m")
+    net = pretrained.load_model(weights, torch.device("cpu"))
+    for flags, filtered in (
+        ([], OneEuro()),
+        (["--no-smooth"], None),
+        (["--one-euro.min-cutoff-hz", "3", "--one-euro.beta", "0.5"], OneEuro(3.0, 0.5)),
+    ):
+        code, out, err = run(
+            capsys, "lift", weights, tmp_path / "k.npz", "--out", tmp_path, "--device", "cpu", "--json", *flags
+        )
+        assert code == 0, err
+        assert json.loads(out)["smoothing"] == (filtered and dataclasses.asdict(filtered))
+        expected = found.points_px.copy()
+        if filtered is not None:
+            expected[..., :2] = filtered.smooth(expected[..., :2], 50.0)
+            assert np.abs(expected - found.points_px).max() > 1
+        poses = lifting.lift(net, dataclasses.replace(found, points_px=expected), torch.device("cpu"))
+        with np.load(tmp_path / "k_3d.npz") as saved:
+            np.testing.assert_allclose(saved["poses_m"], lifting.upright(poses), atol=1e-5)
+
+
+def test_what_counts_as_missing_is_said_by_flags(weights, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("moga_st.draw.pose.save_lift", lambda *_: [])
+    file = tmp_path / "k.npz"
+    found = keypoints(20).points_px
+    found[5:11, JOINTS.index("RWrist"), 2] = 0.4
+    np.savez(file, keypoints=found, size_px=[1000, 800], fps=50.0, layout="h36m")
+    net, poses = pretrained.load_model(weights, torch.device("cpu")), []
+    settings: list[dict[str, Any]] = [{"min_confidence": 0.1}, {"min_confidence": 0.5}]
+    settings.append({"min_confidence": 0.5, "max_gap_s": 0.0})
+    for flags in settings:
+        argv = [f"--{k.replace('_', '-')}={v}" for k, v in flags.items()]
+        code, _, err = run(capsys, "lift", weights, file, "--out", tmp_path, "--device", "cpu", "--no-smooth", *argv)
+        assert code == 0, err
+        expected = lifting.lift(net, read_keypoints(file, **flags), torch.device("cpu"))
+        with np.load(tmp_path / "k_3d.npz") as saved:
+            poses.append(saved["poses_m"])
+        np.testing.assert_allclose(poses[-1], lifting.upright(expected), atol=1e-5)
+    assert np.abs(poses[0] - poses[1]).max() > 1e-4
+    assert np.abs(poses[1] - poses[2]).max() > 1e-4
+
+
+def test_a_video_without_mmpose_says_how_to_get_it_and_what_works_without(weights, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mmpose", None)  # what makes `import mmpose` fail
+    monkeypatch.setitem(sys.modules, "mmdet", None)
+    out = tmp_path / "o"
+    code, _, err = run(capsys, "lift", weights, grey_gif(tmp_path / "v.gif", 3), "--out", out, "--device", "cpu")
+    assert code == 2
+    assert not out.exists()
+    assert "pip install 'moga-st[mmpose]'" in err
+    assert "--video" in err
+    code, _, err = run(capsys, "lift", weights, tmp_path / "none.mp4", "--out", out, "--device", "cpu")
+    assert code == 2
+    assert "none.mp4: no such video" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("none.json", None, "none.json"),
+        ("broken.json", "{", "broken.json"),
+        ("empty.json", "[]", "empty.json"),
+    ],
+)
+def test_bad_keypoint_files_leave_with_code_2(weights, tmp_path, capsys, name, content, message):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    code, _, err = run(capsys, "lift", weights, tmp_path / name, "--size-px", 100, 100, "--out", tmp_path / "o")
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "o").exists()
+
+
+def test_data_prepare_writes_the_file_that_the_recipes_read(tmp_path, capsys, monkeypatch):
+    """The ready npz layout, from generated motion of subjects of all three sets, through the command line."""
+    monkeypatch.setenv("MOGA_ST_DATA", str(tmp_path))
+    names, arrays = [], {}
+    for subject in ("S01", "S08", "S05"):
+        name = f"{subject}/01"
+        names.append(name)
+        arrays[name] = np.round(generate_clip(int(subject[1:]), "walk", 0, 30) * 10_000).astype(np.int16)
+    meta = {
+        "meta/unit_m": 1e-4,
+        "meta/fps": 50.0,
+        "meta/joint_names": list(JOINTS),
+        "meta/origin_xy_m": np.zeros((3, 3)),
+        "meta/clips": names,
+        "meta/subject": [n[:3] for n in names],
+        "meta/action": ["walk"] * 3,
+        "meta/stature_m": np.full(3, 1.7),
+        "meta/floor_z_m": np.zeros(3),
+    }
+    np.savez(tmp_path / "ready.npz", **arrays, **meta)
+    code, out, err = run(capsys, "data", "prepare", "cmu-mocap", tmp_path / "ready.npz")
+    assert code == 0, err
+    assert "3 clips, 90 frames" in out
+    (tmp_path / "elsewhere").mkdir()
+    flags = ["--data-root", tmp_path / "elsewhere"]
+    assert run(capsys, "data", "prepare", "cmu-mocap", tmp_path / "ready.npz", *flags)[0] == 0
+    assert (tmp_path / "elsewhere" / "cmu-mocap.h5").is_file()
+    code, out, err = run(capsys, "data", "cmu_moga_27f", "--json")
+    assert code == 0, err
+    assert json.loads(out)["protocol"]["test_frames"] == 4 * 30
+    code, _, err = run(capsys, "data", "prepare", "human3.6m", tmp_path)
+    assert code == 2
+    assert "looked" in err
+    assert mocap.TEST_SUBJECTS[0] == "S05"
