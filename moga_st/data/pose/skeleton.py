@@ -6,7 +6,7 @@ confidence) of keypoints.  "Left" is the person's left.  Leading dimensions are 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -50,15 +50,17 @@ def flip(x: Tensor) -> Tensor:
     """Mirror image, left for right: x is negated, the sides change their names, all else stays.
 
     Takes keypoints in normalised screen coordinates (x = 0 in the middle of the image) with or without
-    confidence, and poses in camera coordinates, (..., 17, 2 or 3).  Where the principal point is the image's
-    middle, flipping and projecting commute.
+    confidence, and poses in camera coordinates, (..., 17, 2 or 3); and :data:`CANONICAL` keypoints, (..., 22, c).
+    Where the principal point is the image's middle, flipping and projecting commute.
 
     Raises:
         BadInput: another number of joints or channels.
     """
-    _check(x, len(JOINTS), "flip")
+    canonical = x.ndim >= 2 and x.shape[-2] == len(CANONICAL)
+    if not canonical:
+        _check(x, len(JOINTS), "flip")
     # views and no index list: an index would be copied to the device, which a CUDA graph cannot capture
-    swapped = torch.stack([x[..., i, :] for i in MIRROR], dim=-2)
+    swapped = torch.stack([x[..., i, :] for i in (CANONICAL_MIRROR if canonical else MIRROR)], dim=-2)
     return torch.cat([-swapped[..., :1], swapped[..., 1:]], dim=-1)
 
 
@@ -77,11 +79,14 @@ class Layout:
     """An order of keypoints and how the 17 joints come of it.
 
     A joint takes the keypoint of its own name, or what :attr:`sources` says: the mean of the keypoints named.
+    A canonical keypoint (:data:`CANONICAL`) takes the keypoint of its own name, or the one that :attr:`same_as` says
+    is the same place of the body; what a layout has no name for it does not show.
     """
 
     name: str
     joints: tuple[str, ...]
     sources: dict[str, tuple[str, ...]]
+    same_as: dict[str, str] = field(default_factory=dict)
 
     def rule(self, joint: str) -> tuple[str, ...]:
         """The keypoints whose mean is ``joint``."""
@@ -92,7 +97,7 @@ class Layout:
 # top of the head; Human3.6M's own joints lie behind and above them.
 _FACE = {"Neck/Nose": ("Nose",), "Head": ("LEye", "REye"), "RFoot": ("RAnkle",), "LFoot": ("LAnkle",)}
 
-H36M17 = Layout("Human3.6M-17", JOINTS, {})
+H36M17 = Layout("Human3.6M-17", JOINTS, {}, {"LAnkle": "LFoot", "RAnkle": "RFoot"})
 
 COCO17 = Layout(
     "COCO-17",
@@ -117,6 +122,7 @@ BODY_25 = Layout(
         *("LBigToe", "LSmallToe", "LHeel", "RBigToe", "RSmallToe", "RHeel"),
     ),
     _FACE | {"Hip": ("MidHip",), "Spine": ("MidHip", "Neck"), "Thorax": ("Neck",)},
+    {"Hip": "MidHip", "Thorax": "Neck"},
 )
 
 HALPE26 = Layout(
@@ -126,10 +132,32 @@ HALPE26 = Layout(
         *("Head", "Neck", "Hip", "LBigToe", "RBigToe", "LSmallToe", "RSmallToe", "LHeel", "RHeel"),
     ),
     _FACE | {"Head": ("Head",), "Spine": ("Hip", "Neck"), "Thorax": ("Neck",)},
+    {"Thorax": "Neck"},
 )
 """Halpe's body, AlphaPose's default; the first 26 keypoints of Halpe-136 are the same."""
 
-LAYOUTS = (H36M17, COCO17, BODY_25, HALPE26)
+MEDIAPIPE33 = Layout(
+    "MediaPipe-33",
+    (
+        *("Nose", "LEyeInner", "LEye", "LEyeOuter", "REyeInner", "REye", "REyeOuter", "LEar", "REar"),
+        *("LMouth", "RMouth", "LShoulder", "RShoulder", "LElbow", "RElbow", "LWrist", "RWrist"),
+        *("LPinky", "RPinky", "LIndex", "RIndex", "LThumb", "RThumb", "LHip", "RHip", "LKnee", "RKnee"),
+        *("LAnkle", "RAnkle", "LHeel", "RHeel", "LFootIndex", "RFootIndex"),
+    ),
+    COCO17.sources,
+)
+"""MediaPipe Pose's landmarks (BlazePose)."""
+
+LAYOUTS = (H36M17, COCO17, BODY_25, HALPE26, MEDIAPIPE33)
+
+CANONICAL = (*COCO17.joints, "Hip", "Spine", "Thorax", "Neck/Nose", "Head")
+"""The 22 keypoints that a lifter for everyone reads: COCO's 17, and the five of Human3.6M-17 that COCO lacks.
+
+Every layout gives those of them that it has, by name, and none is made up from others: what is not given has confidence
+0.  Two points of one name are one place: COCO's ankles are Human3.6M's feet, OpenPose's and Halpe's Neck is Human3.6M's
+Thorax, the base of the neck between the shoulders; COCO's nose is the face's and not Human3.6M's Neck/Nose."""
+
+CANONICAL_MIRROR = mirror(CANONICAL)
 
 
 def to_h36m17(keypoints: Tensor, layout: Layout) -> Tensor:
@@ -147,6 +175,26 @@ def to_h36m17(keypoints: Tensor, layout: Layout) -> Tensor:
         sources = torch.stack([keypoints[..., layout.joints.index(s), :] for s in layout.rule(joint)], dim=-2)
         joints.append(torch.cat([sources[..., :2].mean(-2), sources[..., 2:].amin(-2)], dim=-1))
     return torch.stack(joints, dim=-2)
+
+
+def to_canonical(keypoints: Tensor, layout: Layout) -> Tensor:
+    """Keypoints of a layout as the :data:`CANONICAL` ones: (..., j, 2 or 3) -> (..., 22, 3).
+
+    The third channel is confidence, 1 where the layout's keypoints come without.  A keypoint that the layout has not is
+    (0, 0, 0); one whose confidence is 0 or whose place is not finite becomes that too.
+
+    Raises:
+        BadInput: another number of joints or channels than the layout's.
+    """
+    _check(keypoints, len(layout.joints), layout.name)
+    if keypoints.shape[-1] == 2:
+        keypoints = torch.cat([keypoints, torch.ones_like(keypoints[..., :1])], dim=-1)
+    seen = keypoints.isfinite().all(-1, keepdim=True) & (keypoints[..., 2:] > 0)
+    keypoints = torch.where(seen, keypoints, 0.0)
+    names = [layout.same_as.get(name, name) for name in CANONICAL]
+    unseen = torch.zeros_like(keypoints[..., 0, :])
+    points = [keypoints[..., layout.joints.index(n), :] if n in layout.joints else unseen for n in names]
+    return torch.stack(points, dim=-2)
 
 
 def _check(x: Tensor, joints: int, name: str) -> None:

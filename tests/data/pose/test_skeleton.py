@@ -7,12 +7,15 @@ import torch
 from moga_st.data.pose.skeleton import (
     BODY_25,
     BONES,
+    CANONICAL,
+    CANONICAL_MIRROR,
     COCO17,
     H36M17,
     HALPE26,
     JOINTS,
     LAYOUTS,
     LEFT,
+    MEDIAPIPE33,
     MIRROR,
     PARENTS,
     PARTS,
@@ -20,6 +23,7 @@ from moga_st.data.pose.skeleton import (
     bone_lengths,
     flip,
     mirror,
+    to_canonical,
     to_h36m17,
 )
 from moga_st.errors import BadInput
@@ -43,6 +47,17 @@ FRONT = {
     "BigToe": (2.1, 9.0),
     "SmallToe": (2.4, 9.0),
     "Heel": (2.0, 8.5),
+    "EyeInner": (0.2, -8.5),
+    "EyeOuter": (0.4, -8.5),
+    "Mouth": (0.2, -7.5),
+    "Thumb": (6.1, -4.2),
+    "Index": (6.3, -4.1),
+    "Pinky": (6.2, -3.9),
+    "FootIndex": (2.2, 9.0),
+    "Foot": (2.0, 8.0),
+    "Spine": (0.0, -3.0),
+    "Thorax": (0.0, -6.0),
+    "Neck/Nose": (0.0, -7.5),
 }
 
 
@@ -79,7 +94,9 @@ def test_the_mirrored_skeleton_has_the_same_bones():
         assert not any(name[0] in "LR" and name[1].isupper() for name in central), layout.name
 
 
-@pytest.mark.parametrize(("layout", "count"), [(COCO17, 17), (BODY_25, 25), (HALPE26, 26), (H36M17, 17)])
+@pytest.mark.parametrize(
+    ("layout", "count"), [(COCO17, 17), (BODY_25, 25), (HALPE26, 26), (H36M17, 17), (MEDIAPIPE33, 33)]
+)
 def test_layouts_have_their_published_order(layout, count):
     assert len(set(layout.joints)) == len(layout.joints) == count
     published = {
@@ -87,11 +104,12 @@ def test_layouts_have_their_published_order(layout, count):
         "OpenPose BODY_25": {1: "Neck", 4: "RWrist", 7: "LWrist", 8: "MidHip", 9: "RHip", 14: "LAnkle", 24: "RHeel"},
         "Halpe-26": {9: "LWrist", 16: "RAnkle", 17: "Head", 18: "Neck", 19: "Hip", 20: "LBigToe", 25: "RHeel"},
         "Human3.6M-17": {1: "RHip", 4: "LHip", 11: "LShoulder", 14: "RShoulder"},
+        "MediaPipe-33": {0: "Nose", 2: "LEye", 8: "REar", 11: "LShoulder", 16: "RWrist", 24: "RHip", 28: "RAnkle"},
     }[layout.name]
     assert {i: layout.joints[i] for i in published} == published
 
 
-@pytest.mark.parametrize("layout", [COCO17, BODY_25, HALPE26])
+@pytest.mark.parametrize("layout", [COCO17, BODY_25, HALPE26, MEDIAPIPE33])
 def test_conversion_puts_every_joint_of_a_person_in_its_place(layout):
     joints = dict(zip(JOINTS, to_h36m17(person(layout), layout).tolist(), strict=True))
     for name, at in joints.items():
@@ -136,6 +154,46 @@ def test_conversion_commutes_with_the_mirror(layout):
     keypoints = torch.randn(4, len(layout.joints), 3, dtype=torch.float64)
     mirrored = keypoints[:, list(mirror(layout.joints))] * torch.tensor([-1.0, 1.0, 1.0])
     torch.testing.assert_close(to_h36m17(mirrored, layout), flip(to_h36m17(keypoints, layout)))
+
+
+CANONICAL_OF = {"Human3.6M-17": 17, "COCO-17": 17, "OpenPose BODY_25": 19, "Halpe-26": 20, "MediaPipe-33": 17}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_canonical_keypoints_are_those_of_the_same_place_and_no_others(layout):
+    found = to_canonical(person(layout), layout)
+    seen = {name: point for name, point in zip(CANONICAL, found.tolist(), strict=True) if point[2]}
+    assert len(seen) == CANONICAL_OF[layout.name]
+    for name, (x, y, confidence) in seen.items():
+        assert (x, y) == pytest.approx(place(name)), name
+        assert confidence == 1
+    assert all(not any(found[i]) for i, name in enumerate(CANONICAL) if name not in seen)
+    limbs = {f"{side}{joint}" for side in "LR" for joint in ("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")}
+    assert limbs <= set(seen)  # every detector finds these
+    assert ("Nose" in seen) == (layout is not H36M17)  # Human3.6M's Neck/Nose is not on the face
+    assert ("Head" in seen) == (layout in (H36M17, HALPE26))
+
+
+def test_canonical_confidence_goes_along_and_what_is_nowhere_is_unseen():
+    keypoints = torch.rand(3, 17, 3) + 0.1
+    keypoints[0, 7, 0], keypoints[1, 9, 2], keypoints[2, 3, 2] = torch.nan, 0.0, torch.inf
+    found = to_canonical(keypoints, COCO17)
+    expected = keypoints.clone()
+    expected[0, 7], expected[1, 9], expected[2, 3] = 0, 0, 0
+    assert torch.equal(found[:, :17], expected)
+    assert not found[:, 17:].any()
+
+
+def test_flipping_canonical_keypoints_moves_every_point_to_the_other_side():
+    x = torch.randn(2, 22, 4)
+    mirrored = flip(x)
+    assert torch.equal(flip(mirrored), x)
+    for i, name in enumerate(CANONICAL):
+        other = CANONICAL.index({"L": "R", "R": "L"}.get(name[0], name[0]) + name[1:])
+        assert CANONICAL_MIRROR[i] == other
+        assert torch.equal(mirrored[:, i], x[:, other] * torch.tensor([-1.0, 1, 1, 1]))
+    h36m = torch.randn(5, 17, 3).abs()
+    torch.testing.assert_close(flip(to_canonical(h36m, H36M17)), to_canonical(flip(h36m), H36M17))
 
 
 @pytest.mark.parametrize("shape", [(17, 2), (17, 3), (2, 5, 17, 3)])
