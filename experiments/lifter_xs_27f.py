@@ -1,6 +1,7 @@
 """The XS lifter for keypoints of real detectors: 27 frames, noisy 2D with confidence, on CMU motion capture.
 
-Source: our own; `cmu_moga_27f` with the noise model of `moga_st/data/pose/detector_noise.py` and the confidence as a third channel.
+Source: our own; `cmu_moga_27f` with the noise model of `moga_st/data/pose/detector_noise.py`, and the confidence as a
+third channel.
 Data: CMU motion capture, 17 joints, four virtual cameras a clip; test subjects S05, S07, S14, S16, S35.
 Expected time and score: see experiments/README.md.
 
