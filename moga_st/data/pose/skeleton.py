@@ -148,7 +148,32 @@ MEDIAPIPE33 = Layout(
 )
 """MediaPipe Pose's landmarks (BlazePose)."""
 
-LAYOUTS = (H36M17, COCO17, BODY_25, HALPE26, MEDIAPIPE33)
+OPENPOSE18 = Layout(
+    "OpenPose COCO-18",
+    (
+        *("Nose", "Neck", "RShoulder", "RElbow", "RWrist", "LShoulder", "LElbow", "LWrist"),
+        *("RHip", "RKnee", "RAnkle", "LHip", "LKnee", "LAnkle", "REye", "LEye", "REar", "LEar"),
+    ),
+    _FACE | {"Hip": ("LHip", "RHip"), "Spine": ("LHip", "RHip", "Neck", "Neck"), "Thorax": ("Neck",)},
+    {"Thorax": "Neck"},
+)
+"""OpenPose's COCO model, and what AlphaPose writes as ``cmu`` and ``open``."""
+
+POSETRACK17 = Layout(
+    "PoseTrack-17",
+    ("Nose", "HeadBottom", "Head", *COCO17.joints[3:]),
+    COCO17.sources | {"Head": ("Head",)},
+)
+"""COCO's body with the bottom and the top of the head in place of the eyes (PoseTrack 2018)."""
+
+COCO_WHOLEBODY = Layout(
+    "COCO-WholeBody",
+    (*COCO17.joints, "LBigToe", "LSmallToe", "LHeel", "RBigToe", "RSmallToe", "RHeel"),
+    COCO17.sources,
+)
+"""Its body and feet: the first 23 of 133 keypoints; face and hands follow."""
+
+LAYOUTS = (H36M17, COCO17, BODY_25, HALPE26, MEDIAPIPE33, OPENPOSE18, POSETRACK17, COCO_WHOLEBODY)
 
 CANONICAL = (*COCO17.joints, "Hip", "Spine", "Thorax", "Neck/Nose", "Head")
 """The 22 keypoints that a lifter for everyone reads: COCO's 17, and the five of Human3.6M-17 that COCO lacks.
@@ -164,14 +189,20 @@ def to_h36m17(keypoints: Tensor, layout: Layout) -> Tensor:
     """Keypoints of a layout as the 17 joints, by :meth:`Layout.rule`: (..., j, 2 or 3) -> (..., 17, 2 or 3).
 
     A third channel is confidence: a joint's is the least of its sources', so one made of a missing keypoint
-    (confidence 0, and a place that means nothing) has confidence 0 itself.
+    (confidence 0, and a place that means nothing) has confidence 0 itself.  A joint whose sources the layout does not
+    all have is at NaN, with confidence 0.
 
     Raises:
         BadInput: another number of joints or channels than the layout's.
     """
     _check(keypoints, len(layout.joints), layout.name)
+    nowhere = torch.full_like(keypoints[..., 0, :], torch.nan)
+    nowhere[..., 2:] = 0.0
     joints = []
     for joint in JOINTS:
+        if not set(layout.rule(joint)) <= set(layout.joints):
+            joints.append(nowhere)
+            continue
         sources = torch.stack([keypoints[..., layout.joints.index(s), :] for s in layout.rule(joint)], dim=-2)
         joints.append(torch.cat([sources[..., :2].mean(-2), sources[..., 2:].amin(-2)], dim=-1))
     return torch.stack(joints, dim=-2)

@@ -10,6 +10,7 @@ from moga_st.data.pose.skeleton import (
     CANONICAL,
     CANONICAL_MIRROR,
     COCO17,
+    COCO_WHOLEBODY,
     H36M17,
     HALPE26,
     JOINTS,
@@ -17,9 +18,12 @@ from moga_st.data.pose.skeleton import (
     LEFT,
     MEDIAPIPE33,
     MIRROR,
+    OPENPOSE18,
     PARENTS,
     PARTS,
+    POSETRACK17,
     RIGHT,
+    Layout,
     bone_lengths,
     flip,
     mirror,
@@ -58,6 +62,7 @@ FRONT = {
     "Spine": (0.0, -3.0),
     "Thorax": (0.0, -6.0),
     "Neck/Nose": (0.0, -7.5),
+    "HeadBottom": (0.0, -7.0),
 }
 
 
@@ -95,7 +100,11 @@ def test_the_mirrored_skeleton_has_the_same_bones():
 
 
 @pytest.mark.parametrize(
-    ("layout", "count"), [(COCO17, 17), (BODY_25, 25), (HALPE26, 26), (H36M17, 17), (MEDIAPIPE33, 33)]
+    ("layout", "count"),
+    [
+        *[(COCO17, 17), (BODY_25, 25), (HALPE26, 26), (H36M17, 17), (MEDIAPIPE33, 33)],
+        *[(OPENPOSE18, 18), (POSETRACK17, 17), (COCO_WHOLEBODY, 23)],
+    ],
 )
 def test_layouts_have_their_published_order(layout, count):
     assert len(set(layout.joints)) == len(layout.joints) == count
@@ -105,11 +114,14 @@ def test_layouts_have_their_published_order(layout, count):
         "Halpe-26": {9: "LWrist", 16: "RAnkle", 17: "Head", 18: "Neck", 19: "Hip", 20: "LBigToe", 25: "RHeel"},
         "Human3.6M-17": {1: "RHip", 4: "LHip", 11: "LShoulder", 14: "RShoulder"},
         "MediaPipe-33": {0: "Nose", 2: "LEye", 8: "REar", 11: "LShoulder", 16: "RWrist", 24: "RHip", 28: "RAnkle"},
+        "OpenPose COCO-18": {1: "Neck", 2: "RShoulder", 7: "LWrist", 8: "RHip", 13: "LAnkle", 14: "REye", 17: "LEar"},
+        "PoseTrack-17": {0: "Nose", 1: "HeadBottom", 2: "Head", 3: "LEar", 4: "REar", 16: "RAnkle"},
+        "COCO-WholeBody": {10: "RWrist", 16: "RAnkle", 17: "LBigToe", 19: "LHeel", 22: "RHeel"},
     }[layout.name]
     assert {i: layout.joints[i] for i in published} == published
 
 
-@pytest.mark.parametrize("layout", [COCO17, BODY_25, HALPE26, MEDIAPIPE33])
+@pytest.mark.parametrize("layout", [n for n in LAYOUTS if n is not H36M17])
 def test_conversion_puts_every_joint_of_a_person_in_its_place(layout):
     joints = dict(zip(JOINTS, to_h36m17(person(layout), layout).tolist(), strict=True))
     for name, at in joints.items():
@@ -119,7 +131,7 @@ def test_conversion_puts_every_joint_of_a_person_in_its_place(layout):
         assert at == pytest.approx(place(alias)), name
     assert joints["Spine"] == pytest.approx((0, -3))  # half way from Hip to Thorax
     assert joints["Neck/Nose"] == pytest.approx(FRONT["Nose"])
-    assert joints["Head"] == pytest.approx(FRONT["Head"] if layout is HALPE26 else (0, FRONT["Eye"][1]))
+    assert joints["Head"] == pytest.approx(FRONT["Head"] if layout in (HALPE26, POSETRACK17) else (0, FRONT["Eye"][1]))
 
 
 def test_coco_conversion_equals_the_fields_rules_joint_by_joint():
@@ -144,6 +156,17 @@ def test_confidence_is_the_least_of_the_sources(layout):
     torch.testing.assert_close(out[..., :2], to_h36m17(keypoints[..., :2], layout))
 
 
+def test_a_joint_that_a_layout_cannot_give_is_missing():
+    arm = Layout("arm", ("LShoulder", "LElbow", "LWrist"), {"Thorax": ("LShoulder", "RShoulder")})
+    out = to_h36m17(torch.ones(2, 3, 3), arm)
+    for i, joint in enumerate(JOINTS):
+        if joint in arm.joints:
+            assert (out[:, i] == 1).all()
+        else:
+            assert out[:, i, :2].isnan().all()
+            assert (out[:, i, 2] == 0).all()
+
+
 def test_human36m_keypoints_pass_unchanged():
     keypoints = torch.randn(3, 17, 3)
     assert torch.equal(to_h36m17(keypoints, H36M17), keypoints)
@@ -156,7 +179,10 @@ def test_conversion_commutes_with_the_mirror(layout):
     torch.testing.assert_close(to_h36m17(mirrored, layout), flip(to_h36m17(keypoints, layout)))
 
 
-CANONICAL_OF = {"Human3.6M-17": 17, "COCO-17": 17, "OpenPose BODY_25": 19, "Halpe-26": 20, "MediaPipe-33": 17}
+CANONICAL_OF = {
+    **{"Human3.6M-17": 17, "COCO-17": 17, "OpenPose BODY_25": 19, "Halpe-26": 20, "MediaPipe-33": 17},
+    **{"OpenPose COCO-18": 18, "PoseTrack-17": 16, "COCO-WholeBody": 17},
+}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -171,7 +197,7 @@ def test_canonical_keypoints_are_those_of_the_same_place_and_no_others(layout):
     limbs = {f"{side}{joint}" for side in "LR" for joint in ("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")}
     assert limbs <= set(seen)  # every detector finds these
     assert ("Nose" in seen) == (layout is not H36M17)  # Human3.6M's Neck/Nose is not on the face
-    assert ("Head" in seen) == (layout in (H36M17, HALPE26))
+    assert ("Head" in seen) == (layout in (H36M17, HALPE26, POSETRACK17))
 
 
 def test_canonical_confidence_goes_along_and_what_is_nowhere_is_unseen():
