@@ -132,7 +132,7 @@ def test_a_disk_that_breaks_once_the_new_state_is_named_loses_nothing(tmp_path, 
         raise OSError("input/output error")
 
     with monkeypatch.context() as failing:
-        failing.setattr(checkpoint.os, "open", broken)  # with which the folder is flushed, after the rename
+        failing.setattr("moga_st.storage.writing.flush_folder", broken)  # after the rename
         with pytest.raises(OSError, match="input/output"):
             checkpoint.save(path, {"x": torch.zeros(50_000)})
     torch.testing.assert_close(checkpoint.load(path)["x"], torch.zeros(50_000))
