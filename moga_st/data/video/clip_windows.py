@@ -1,0 +1,167 @@
+"""Windows of frames out of a prepared clips file, by number: what training and evaluation draw from.
+
+Frames lie in the file as they are, so a window is read straight into the batch from where HDF5 says that its chunks
+begin. That needs no lock of HDF5's, whatever thread or forked process asks.
+
+Shape legend: ``b`` windows, ``t`` frames, ``c`` channels, ``h w`` frame size.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import weakref
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from moga_st.data.draws import uniform
+from moga_st.data.video.prepared_clips import SPLITS, Split, read_attributes
+from moga_st.errors import BadInput
+
+
+class ClipWindows:
+    """A prepared file as windows of ``frames_in`` + ``frames_out`` frames, which never cross from one clip to the next.
+
+    In training any frame can begin a window; in val and test windows follow each other by ``frames_out`` frames, so
+    that every frame is predicted once. Where the file lists its windows, those are taken, in every split.
+
+    Raises:
+        BadInput: no such file, not a prepared one, damaged, or with no clip in a split that is long enough.
+    """
+
+    def __init__(self, path: Path, frames_in: int, frames_out: int, seed: int = 0):
+        about = read_attributes(path)
+        self.path, self.seed = path, seed
+        self.frames_in, self.frames_out = frames_in, frames_out
+        self.source, self.licence = str(about["source"]), str(about["licence"])
+        self.fingerprint = str(about["fingerprint"])
+        self.channels, self.unit = tuple(map(str, about["channels"])), str(about["unit"])
+        self.fps = None if math.isnan(about["fps"]) else float(about["fps"])
+        standardise = bool(about["standardise"])
+        self.mean = tuple(np.atleast_1d(about["mean"]).tolist()) if standardise else (0.0,)
+        self.std = tuple(np.atleast_1d(about["std"]).tolist()) if standardise else (1.0,)
+        self._file = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._file)
+        self._orders: dict[int, np.ndarray] = {}
+        try:
+            with h5py.File(path, "r") as file:
+                self._parts = {split: _Part(file[split]) for split in SPLITS}
+                self._starts = {split: self._windows(split, file[split]) for split in SPLITS}
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, BadInput):
+                raise
+            raise BadInput(f"{path}: damaged ({error}); prepare it again with `moga-st data prepare`") from error
+        self.size: tuple[int, int] = self._parts["train"].shape[:2]
+        counts = ", ".join(f"{s} {self._parts[s].clips} clips, {self.count(s):,} windows" for s in SPLITS)
+        self.facts: dict[str, Any] = {"data": f"{path.name}: {self.source}", "licence": self.licence, "parts": counts}
+        if conventions := json.loads(about["conventions"]):
+            self.facts["data_conventions"] = conventions
+
+    def count(self, split: Split) -> int:
+        """Windows to draw from, in training, or to score on."""
+        return len(self._starts[split])
+
+    def fetch(self, split: Split, numbers: np.ndarray) -> Tensor:
+        """Windows (b, t, c, h, w) as they are stored, uint8 or float32, on the CPU.
+
+        Args:
+            split: which part.
+            numbers: (b,) int64. In val and test, 0 to ``count`` - 1 as they lie in the file. In training, any number
+                from 0 on: each run of ``count`` numbers is every window once, in an order of its own that the seed
+                gives.
+
+        Raises:
+            BadInput: the file ends early.
+        """
+        part = self._parts[split]
+        windows = self._shuffled(numbers) if split == "train" else numbers
+        out = np.empty((len(numbers), self.frames_in + self.frames_out, *part.shape), part.dtype)
+        for at, start in zip(out, self._starts[split][windows].tolist(), strict=True):
+            self._read(at, part.where[start : start + len(at)])
+        return torch.from_numpy(out).permute(0, 1, 4, 2, 3)
+
+    def frames(self, split: Split, numbers: Tensor, fetched: Tensor) -> Tensor:  # noqa: ARG002
+        """What :meth:`fetch` gave as a network sees it: (value - mean) / std, float32; uint8 values are / 255."""
+        frames = fetched.contiguous().float()
+        if fetched.dtype == torch.uint8:
+            frames = frames / 255.0
+        if self.std == (1.0,) and self.mean == (0.0,):
+            return frames
+        mean, std = (torch.tensor(v, device=frames.device).view(-1, 1, 1) for v in (self.mean, self.std))
+        return (frames - mean) / std
+
+    def _windows(self, split: Split, group: Any) -> np.ndarray:
+        """First frames of a split's windows, (windows,) int64."""
+        t = self.frames_in + self.frames_out
+        first = group["first"][:]
+        if "start" in group:
+            start = group["start"][:]
+            end = first[np.searchsorted(first, start, side="right")]  # of the clip that the window is in
+            if (start + t > end).any():
+                raise BadInput(
+                    f"{self.path}: {split} lists {len(start)} windows, of which {int((start + t > end).sum())} are "
+                    f"shorter than {t} frames; take fewer frames, or prepare it again for as many"
+                )
+        else:
+            step = 1 if split == "train" else self.frames_out
+            start = np.concatenate([first[:0], *(np.arange(a, b - t + 1, step) for a, b in itertools.pairwise(first))])
+        if len(start) == 0 and len(first) > 1:
+            raise BadInput(
+                f"{self.path}: no clip of {split} has {self.frames_in} + {self.frames_out} frames, the longest has "
+                f"{int(np.diff(first).max())}; take fewer"
+            )
+        return start.astype(np.int64)
+
+    def _shuffled(self, numbers: np.ndarray) -> np.ndarray:
+        count = self.count("train")
+        rounds, within = np.divmod(numbers, count)
+        orders = {}
+        for number in np.unique(rounds).tolist():
+            known = self._orders.get(number)
+            if known is None:
+                index = number * count + torch.arange(count)
+                known = uniform(self.seed, index, 1)[:, 0].argsort(stable=True).numpy()
+            orders[number] = known
+        self._orders = orders  # no more than the last batch needed
+        return np.array([orders[r][w] for r, w in zip(rounds.tolist(), within.tolist(), strict=True)], np.int64)
+
+    def _read(self, into: np.ndarray, where: np.ndarray) -> None:
+        """Frames (t, h, w, c) from their places in the file."""
+        size = into[0].nbytes
+        runs = np.flatnonzero(np.diff(where) != size) + 1
+        view = into.reshape(-1).view(np.uint8).data
+        for a, b in zip([0, *runs.tolist()], [*runs.tolist(), len(where)], strict=True):
+            done, stop, offset = a * size, b * size, int(where[a]) - a * size
+            while done < stop:
+                got = os.preadv(self._file, [view[done:stop]], offset + done)
+                if got == 0:
+                    raise BadInput(f"{self.path}: ends early; prepare it again with `moga-st data prepare`")
+                done += got
+
+
+class _Part:
+    """One split: where its frames lie in the file."""
+
+    def __init__(self, group: Any):
+        data = group["frames"]
+        self.clips = len(group["first"]) - 1
+        self.shape, self.dtype = data.shape[1:], data.dtype
+        size = math.prod(self.shape) * self.dtype.itemsize
+        each = data.chunks[0]  # frames of a chunk
+        chunks = np.zeros(-(-len(data) // each), np.int64)
+
+        def note(chunk: Any) -> None:
+            chunks[chunk.chunk_offset[0] // each] = chunk.byte_offset
+
+        data.id.chunk_iter(note)
+        if data.compression is not None or (chunks == 0).any():
+            raise ValueError(f"the frames of {group.name} are compressed or not all there")
+        self.where = (chunks[:, None] + size * np.arange(each)).reshape(-1)[: len(data)]
+        """(n,) int64: the byte of the file at which each frame begins."""
