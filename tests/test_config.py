@@ -18,7 +18,7 @@ LAYERS = [
     ["errors"],
     ["storage"],
     ["config"],
-    ["scores", "dist", "data.draws"],
+    ["scores", "dist", "data.draws", "data.pose.skeleton"],
     ["device", "kernels"],
     ["record"],
     ["data", "models", "metrics", "optim", "checkpoint"],

@@ -6,7 +6,9 @@ drawing the others first.
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import math
 
 import torch
 from torch import Tensor
@@ -39,3 +41,44 @@ def named_uniform(name: str, rows: int, columns: int) -> Tensor:
     SHA-256 of the name seeds the counter-based generator."""
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little", signed=True)
     return uniform(seed, torch.arange(rows), columns)
+
+
+@functools.cache
+def constant(values: tuple, device: torch.device) -> Tensor:
+    """Numbers as a tensor, made once a device: a table copied there at every call could not be captured."""
+    return torch.tensor(values, device=device)
+
+
+class Draws:
+    """Random numbers for many purposes, each its own stream by its name: pure functions of (seed, index, name).
+
+    ``index`` (b,) numbers what is drawn for; all results are float32 on its device and begin with ``b``.  Nothing waits
+    for the device, so drawing can be captured in a CUDA graph.
+    """
+
+    def __init__(self, seed: int, index: Tensor):
+        self.seed, self.index = seed, index
+
+    def uniform(self, name: str, *shape: int) -> Tensor:
+        """In [0, 1): (b, *shape)."""
+        digest = hashlib.blake2b(f"{self.seed} {name}".encode(), digest_size=8).digest()
+        seed = int.from_bytes(digest, "little", signed=True)
+        numbers = uniform(seed, self.index, math.prod(shape)).float().clamp(max=1 - 2**-24)  # rounding may give 1
+        return numbers.view(len(self.index), *shape)
+
+    def between(self, name: str, low: float, high: float, *shape: int) -> Tensor:
+        """Uniform between two numbers."""
+        return low + (high - low) * self.uniform(name, *shape)
+
+    def log_between(self, name: str, low: float, high: float, *shape: int) -> Tensor:
+        """Between two positive numbers, every ratio as likely as any other of its size."""
+        return self.between(name, math.log(low), math.log(high), *shape).exp()
+
+    def chance(self, name: str, p: float, *shape: int) -> Tensor:
+        """True with probability ``p``."""
+        return self.uniform(name, *shape) < p
+
+    def normal(self, name: str, *shape: int) -> Tensor:
+        """Of mean 0 and variance 1, by Box and Muller."""
+        u = self.uniform(name, *shape, 2)
+        return (-2 * (1 - u[..., 0]).log()).sqrt() * (2 * math.pi * u[..., 1]).cos()
