@@ -101,7 +101,67 @@ class UnitRMS(nn.Module):
         return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6)
 
 
-class Lifter(nn.Module):
+class JointGrid(nn.Module):
+    """The grid of time x joints that every lifter here is made of: what embeds its input, Moga blocks with attention
+    over the joints, and the way back from positions to frames.
+
+    Args:
+        embed: keypoints of ``patch`` frames -> channels; the grid only carries it, so that it is initialised first.
+        width: channels of the grid; a multiple of 8 and of ``heads``.
+
+    Raises:
+        BadInput: the numbers do not fit each other.
+    """
+
+    order: Tensor
+    inverse: Tensor
+
+    def __init__(
+        self, embed: nn.Module, width: int, depth: int, patch: int, ffn_ratio: float, drop_path: float, heads: int
+    ):
+        super().__init__()
+        self.patch = patch
+        self.embed = embed
+        self.joint = nn.Parameter(torch.zeros(1, width, 1, JOINT_COUNT))
+        nn.init.trunc_normal_(self.joint, std=0.02)
+        self.layers = nn.Sequential()
+        for i in range(depth):
+            rate = drop_path * i / max(1, depth - 1)
+            self.layers.append(
+                nn.Sequential(JointAttention(width, heads), MogaBlock(width, ffn_ratio, rate), UnitRMS())
+            )
+        self.unfold = nn.Conv2d(width, width * patch, 1)
+        init_conv(self.unfold)
+        # it starts by giving the frames of a position one and the same value, and the blend between these is then
+        # linear interpolation: motion is smooth until training finds what is not
+        with torch.no_grad():
+            self.unfold.weight.copy_(self.unfold.weight[:width].repeat(patch, 1, 1, 1))
+        self.blend = nn.Conv2d(width, width, (3, 1), groups=width, bias=False)
+        nn.init.constant_(self.blend.weight, 1 / 3)
+        self.norm = nn.BatchNorm2d(width)
+        # buffers, since an index list would be copied to the device at every call
+        self.register_buffer("order", torch.tensor(BODY_ORDER), persistent=False)
+        inverse = sorted(range(JOINT_COUNT), key=BODY_ORDER.__getitem__)
+        self.register_buffer("inverse", torch.tensor(inverse), persistent=False)
+
+    def frames(self, x: Tensor) -> Tensor:
+        """Embedded positions (b, c, n, 17), the joints in :data:`BODY_ORDER` -> frames (b, c, n p, 17)."""
+        x = rearrange(self.unfold(self.layers(x + self.joint)), "b (p c) n j -> b c (n p) j", p=self.patch)
+        return self.blend(nn.functional.pad(x, (0, 0, 1, 1), mode="replicate"))
+
+    @staticmethod
+    def check(kind: str, width: int, patch: int, heads: int, frames: int) -> None:
+        if frames < 1 or frames % 2 == 0:
+            raise BadInput(f"{kind} frames: expected an odd number, which has a centre, got {frames}")
+        if patch < 1 or frames % patch:
+            raise BadInput(f"{kind} patch: {patch} does not divide the {frames} frames; 1 always does")
+        if width <= 0 or width % 8:
+            raise BadInput(f"{kind} width: expected a positive multiple of 8, got {width}")
+        if heads < 1 or width % heads:
+            raise BadInput(f"{kind} heads: {heads} does not divide the width, {width}")
+
+
+class Lifter(JointGrid):
     """Maps keypoints (b, t, 17, channels) in normalised screen coordinates to poses (b, t, 17, 3), or to the
     centre frame's (b, 1, 17, 3).
 
@@ -110,41 +170,14 @@ class Lifter(nn.Module):
     """
 
     def __init__(self, config: LifterConfig):
-        super().__init__()
-        if config.frames < 1 or config.frames % 2 == 0:
-            raise BadInput(f"Lifter frames: expected an odd number, which has a centre, got {config.frames}")
+        self.check("Lifter", config.width, config.patch, config.heads, config.frames)
         if config.channels not in (2, 3):
             raise BadInput(f"Lifter channels: expected 2 (x, y) or 3 (with confidence), got {config.channels}")
-        if config.patch < 1 or config.frames % config.patch:
-            raise BadInput(f"Lifter patch: {config.patch} does not divide the {config.frames} frames; 1 always does")
-        if config.width <= 0 or config.width % 8:
-            raise BadInput(f"Lifter width: expected a positive multiple of 8, got {config.width}")
-        if config.heads < 1 or config.width % config.heads:
-            raise BadInput(f"Lifter heads: {config.heads} does not divide the width, {config.width}")
+        embed = nn.Conv2d((config.channels + 2) * config.patch, config.width, 1)
+        size = (config.width, config.depth, config.patch)
+        super().__init__(embed, *size, config.ffn_ratio, config.drop_path, config.heads)
         self.config = config
-        self.embed = nn.Conv2d((config.channels + 2) * config.patch, config.width, 1)
-        self.joint = nn.Parameter(torch.zeros(1, config.width, 1, JOINT_COUNT))
-        nn.init.trunc_normal_(self.joint, std=0.02)
-        self.layers = nn.Sequential()
-        for i in range(config.depth):
-            rate = config.drop_path * i / max(1, config.depth - 1)
-            attention = JointAttention(config.width, config.heads)
-            block = MogaBlock(config.width, config.ffn_ratio, rate)
-            self.layers.append(nn.Sequential(attention, block, UnitRMS()))
-        self.unfold = nn.Conv2d(config.width, config.width * config.patch, 1)
-        init_conv(self.unfold)
-        # it starts by giving the frames of a position one and the same value, and the blend between these is then
-        # linear interpolation: motion is smooth until training finds what is not
-        with torch.no_grad():
-            self.unfold.weight.copy_(self.unfold.weight[: config.width].repeat(config.patch, 1, 1, 1))
-        self.blend = nn.Conv2d(config.width, config.width, (3, 1), groups=config.width, bias=False)
-        nn.init.constant_(self.blend.weight, 1 / 3)
-        self.norm = nn.BatchNorm2d(config.width)
         self.head = nn.Conv2d(config.width, 3, 1)
-        # buffers, since an index list would be copied to the device at every call
-        self.register_buffer("order", torch.tensor(BODY_ORDER), persistent=False)
-        inverse = sorted(range(JOINT_COUNT), key=BODY_ORDER.__getitem__)
-        self.register_buffer("inverse", torch.tensor(inverse), persistent=False)
 
     def features(self, keypoints: Tensor) -> Tensor:
         """What the head reads: (b, width, t, 17), the joints as they lie on the grid (``order``); t is 1 if
@@ -154,22 +187,26 @@ class Lifter(nn.Module):
                 f"Lifter input: expected keypoints (b, t, {JOINT_COUNT}, {self.config.channels}), "
                 f"got {tuple(keypoints.shape)}"
             )
-        t, patch = keypoints.shape[1], self.config.patch
+        t = keypoints.shape[1]
         if self.training and t != self.config.frames:
             raise BadInput(
                 f"Lifter input: {t} frames, but model.frames is {self.config.frames}; "
                 "train on windows of task.frames = model.frames"
             )
-        if t % patch:
-            keypoints = torch.cat([keypoints, keypoints[:, -1:].expand(-1, -t % patch, -1, -1)], 1)
+        keypoints = fill_up(keypoints, self.patch)
         # where a joint is in the image, and where it is on the body
         x = torch.cat([keypoints, keypoints[..., :2] - keypoints[:, :, HIP : HIP + 1, :2]], -1)
-        order: Tensor = self.order  # type: ignore[assignment]
-        x = self.embed(rearrange(x.index_select(2, order), "b (n p) j c -> b (p c) n j", p=patch))
-        x = rearrange(self.unfold(self.layers(x + self.joint)), "b (p c) n j -> b c (n p) j", p=patch)
-        x = self.blend(nn.functional.pad(x, (0, 0, 1, 1), mode="replicate"))
+        x = self.embed(rearrange(x.index_select(2, self.order), "b (n p) j c -> b (p c) n j", p=self.patch))
+        x = self.frames(x)
         return self.norm(x[:, :, t // 2 : t // 2 + 1] if self.config.centre_only else x[:, :, :t])
 
     def forward(self, keypoints: Tensor) -> Tensor:
-        inverse: Tensor = self.inverse  # type: ignore[assignment]
-        return rearrange(self.head(self.features(keypoints)), "b c t j -> b t j c").index_select(2, inverse)
+        return rearrange(self.head(self.features(keypoints)), "b c t j -> b t j c").index_select(2, self.inverse)
+
+
+def fill_up(keypoints: Tensor, patch: int) -> Tensor:
+    """Windows (b, t, ...) with the last frame repeated until ``patch`` divides their frames."""
+    missing = -keypoints.shape[1] % patch
+    if not missing:
+        return keypoints
+    return torch.cat([keypoints, keypoints[:, -1:].expand(-1, missing, *keypoints.shape[2:])], 1)

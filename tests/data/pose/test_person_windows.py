@@ -26,14 +26,11 @@ def exact_rays(b: int, t: int = 27) -> torch.Tensor:
     return points.expand(-1, t, -1, -1) + torch.arange(t)[:, None, None] * 1e-3
 
 
-def noisy(b: int, **changes) -> tuple[torch.Tensor, torch.Tensor]:
+def noisy(b: int, inside: torch.Tensor | None = None, masks: float = 0.35) -> tuple[torch.Tensor, torch.Tensor]:
     exact = exact_rays(b)
-    given = {
-        "inside": torch.ones(b, 27, 22, dtype=torch.bool),
-        "facing": torch.ones(b, 27),
-        "fps": torch.full((b,), 50.0),
-    }
-    return exact, detected(exact, draws=Draws(0, torch.arange(b)), **given | changes)
+    inside = torch.ones(b, 27, 22, dtype=torch.bool) if inside is None else inside
+    draws = Draws(0, torch.arange(b))
+    return exact, detected(exact, inside, torch.ones(b, 27), torch.full((b,), 50.0), draws, masks)
 
 
 def test_keypoints_are_the_poses_projected(motion):
