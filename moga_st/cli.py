@@ -647,7 +647,8 @@ def convert(argv: list[str]) -> None:
         path = pretrained.find_weights(args.source)
         net, (_, config, about) = pretrained.load_model(path), pretrained.read_weights(path)
     else:
-        net, config = run(args.source, args.from_)
+        net, config, published = run(args.source, args.from_)
+        about["published"] = published
     if args.from_ == "openstl":
         about["run"] = dataclasses.replace(recipes.load(args.recipe), model=config).to_dict()
     pretrained.export_weights(args.target, net, config, about, args.half)

@@ -1,11 +1,15 @@
-"""Published checkpoints into ours: key dialects as rename tables, every key accounted for."""
+"""Published checkpoints into ours and ours into published ones: key dialects as rename tables, every key accounted for.
+
+A file may hold two sets of weights, the trained ones ("raw") and their moving average ("ema").  The average is taken,
+as those who published it scored it, unless the other is asked for; :class:`Converted` says which it was.
+"""
 
 from __future__ import annotations
 
 import argparse
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,23 +20,31 @@ from moga_st.errors import BadInput
 from moga_st.models.moganet import MogaNetConfig
 from moga_st.models.simvp import MogaTranslatorConfig, SimVPConfig
 
-# the Moga block as every published code base names it (OpenMixup writes `sigma.scale`, OpenSTL `sigma`)
+Dialect = Literal["openstl", "moganet", "openmixup", "timm"]
+"""openstl: SimVP with the MogaNet translator.  The classifier: moganet, in the MogaNet repository's keys; openmixup, in
+OpenMixup's; timm, as :mod:`moga_st.integrations.timm` saves it, whose keys are ours."""
+Which = Literal["raw", "ema"]
+
+# the Moga block: our names, and those of every published code base (OpenSTL writes `sigma`, the others `sigma.scale`)
 BLOCK = [
-    (r"layer_scale_([12])$", r"scale\1"),
-    (r"attn\.proj_1\.", "spatial.proj_in."),
-    (r"attn\.proj_2\.", "spatial.proj_out."),
-    (r"attn\.sigma(\.scale)?$", "spatial.sigma"),
-    (r"attn\.gate\.", "spatial.gate."),
-    (r"attn\.value\.DW_conv0\.", "spatial.value.dw_low."),
-    (r"attn\.value\.DW_conv1\.", "spatial.value.dw_middle."),
-    (r"attn\.value\.DW_conv2\.", "spatial.value.dw_high."),
-    (r"attn\.value\.PW_conv\.", "spatial.value.mix."),
-    (r"mlp\.fc1\.", "channel.expand."),
-    (r"mlp\.fc2\.", "channel.reduce."),
-    (r"mlp\.dwconv\.", "channel.dw."),
-    (r"mlp\.decompose\.", "channel.decompose."),
-    (r"mlp\.sigma(\.scale)?$", "channel.sigma"),
+    ("scale1", "layer_scale_1"),
+    ("scale2", "layer_scale_2"),
+    ("spatial.proj_in", "attn.proj_1"),
+    ("spatial.proj_out", "attn.proj_2"),
+    ("spatial.sigma", "attn.sigma.scale"),
+    ("spatial.gate", "attn.gate"),
+    ("spatial.value.dw_low", "attn.value.DW_conv0"),
+    ("spatial.value.dw_middle", "attn.value.DW_conv1"),
+    ("spatial.value.dw_high", "attn.value.DW_conv2"),
+    ("spatial.value.mix", "attn.value.PW_conv"),
+    ("channel.expand", "mlp.fc1"),
+    ("channel.reduce", "mlp.fc2"),
+    ("channel.dw", "mlp.dwconv"),
+    ("channel.decompose", "mlp.decompose"),
+    ("channel.sigma", "mlp.sigma.scale"),
 ]
+_FROM_BLOCK = [(rf"(?<=\.){re.escape(p.removesuffix('.scale'))}(\.scale)?(?=\.|$)", o) for o, p in BLOCK]
+_TO_BLOCK = [(rf"(?<=\.){re.escape(ours)}(?=\.|$)", published) for ours, published in BLOCK]
 OPENSTL = [
     (r"^enc\.enc\.(\d+)\.conv\.", r"encoder.layers.\1."),
     (r"^dec\.dec\.(\d+)\.conv\.", r"decoder.layers.\1."),
@@ -40,7 +52,7 @@ OPENSTL = [
     (r"^dec\.readout\.", "decoder.readout."),
     (r"^hid\.enc\.(\d+)\.block\.", r"translator.blocks.\1.block."),
     (r"^hid\.enc\.(\d+)\.reduction\.", r"translator.blocks.\1.project."),
-    *BLOCK,
+    *_FROM_BLOCK,
 ]
 MOGANET = [
     (r"^backbone\.", ""),
@@ -50,35 +62,107 @@ MOGANET = [
     (r"^patch_embed(\d)\.norm\.", r"stages.\1.embed.1."),
     (r"^blocks(\d)\.", r"stages.\1.blocks."),
     (r"^norm(\d)\.", r"stages.\1.norm."),
-    *BLOCK,
+    *_FROM_BLOCK,
 ]
+TO_MOGANET = [  # their stages count from 1
+    (r"^stages\.1\.embed\.(\d)\.", r"patch_embed1.projection.\1."),
+    (r"^stages\.(\d)\.embed\.0\.", r"patch_embed\1.projection."),
+    (r"^stages\.(\d)\.embed\.1\.", r"patch_embed\1.norm."),
+    (r"^stages\.(\d)\.blocks\.", r"blocks\1."),
+    (r"^stages\.(\d)\.norm\.", r"norm\1."),
+    *_TO_BLOCK,
+]
+_STEM, _OUR_STEM = "patch_embed1.projection.0.weight", "stages.0.embed.0.weight"
+_COUNTERS = ("total_ops", "total_params")  # what thop leaves in a network that it has counted
 
 
-def convert(path: Path, dialect: Literal["openstl", "moganet"]) -> tuple[nn.Module, ModelConfig]:
+class Converted(NamedTuple):
+    """A published network as one of ours."""
+
+    net: nn.Module
+    config: ModelConfig
+    about: dict[str, Any]
+    """``dialect``; ``weights``: "raw" or "ema"; ``beside``: what the file holds of the other, or None; ``training``:
+    what it says of its training data, as plain values."""
+
+
+def convert(
+    path: Path, dialect: Dialect, weights: Which | None = None, attn_force_fp32: bool | None = None
+) -> Converted:
     """Read a published checkpoint; the config follows from the shapes of its tensors.
 
+    What no tensor says stays unknown: SimVP's frame size and rate, and what it was trained on.
+
     Args:
-        path: a file of torch.save: a state dict, bare or under "state_dict", with or without a wrapper's
+        path: a file of torch.save: a state dict, bare or under "state_dict" or "model", with or without a wrapper's
             prefix on every key ("model.", "module.").
-        dialect: "openstl" for SimVP with the MogaNet translator; "moganet" for the classifier, in the
-            MogaNet repository's keys or OpenMixup's.
+        dialect: whose keys; "moganet" takes OpenMixup's classifiers too, as their keys tell them apart.
+        weights: "raw" or "ema" where the file holds both; None for the average where there is one.
+        attn_force_fp32: whether the classifier was trained with this switch, see
+            :class:`moga_st.models.moga.MultiOrderGatedAggregation`; None for on in OpenMixup's, which trained so,
+            and off in the others.
 
     Raises:
         BadInput: not such a checkpoint, or a key that is not accounted for.
     """
-    tensors = _read(path)
+    content = _load(path)
+    tensors, taken, beside = choose(content, path, weights)
     if dialect == "openstl":
+        if attn_force_fp32 is not None:
+            raise BadInput("attn_force_fp32 is a switch of the classifier, not of OpenSTL's SimVP")
         renamed = rename(_strip(tensors, "enc.enc.0.conv.conv.weight", path), "openstl")
-        config = _simvp_config(renamed, path)
+        config: ModelConfig = _simvp_config(renamed, path)
     else:
-        published = _strip(tensors, "patch_embed1.projection.0.weight", path, keep="backbone.")
-        # OpenMixup's training code ran with attn_force_fp32, see MultiOrderGatedAggregation
-        openmixup = any(k.startswith("backbone.") for k in published)
-        renamed = rename(published, "moganet")
-        config = _moganet_config(renamed, path, double_silu=openmixup)
+        renamed, found = classifier_tensors(tensors, path)
+        accepted = ("moganet", "openmixup") if dialect == "moganet" else (dialect,)
+        if found == "backbone":  # of OpenMixup's or of another's: only who has the file can know
+            found = dialect
+        if found not in accepted:
+            raise BadInput(f"{path}: its keys are of the dialect {found}, not of {dialect}")
+        dialect = found  # type: ignore[assignment]
+        double = dialect == "openmixup" if attn_force_fp32 is None else attn_force_fp32
+        config = _moganet_config(renamed, path, double)
     net = config.build()
     load_exactly(net, renamed, path)
-    return net, config
+    about = {"dialect": dialect, "weights": taken, "beside": beside, "training": _training(content)}
+    return Converted(net, config, about)
+
+
+def classifier_tensors(
+    tensors: dict[str, Any], source: Path | str
+) -> tuple[dict[str, Tensor], Literal["moganet", "openmixup", "timm", "backbone"]]:
+    """A MogaNet's state dict of any dialect under our names, and which dialect it was; "backbone" where that is of
+    whoever uses MogaNet so (``backbone.*`` without a classifier's head).
+
+    Raises:
+        BadInput: it is no MogaNet's.
+    """
+    ours = any(k.endswith(_OUR_STEM) for k in tensors)
+    stripped = _strip(tensors, _OUR_STEM if ours else _STEM, source, keep="backbone.")
+    if ours:
+        return stripped, "timm"
+    if not any(k.startswith("backbone.") for k in stripped):
+        return rename(stripped, "moganet"), "moganet"
+    return rename(stripped, "moganet"), "openmixup" if "head.fc.weight" in stripped else "backbone"
+
+
+def publish(tensors: dict[str, Tensor], dialect: Literal["moganet", "openmixup"]) -> dict[str, Tensor]:
+    """A MogaNet's state dict under the names that the MogaNet repository or OpenMixup gives it.
+
+    Raises:
+        BadInput: tensors of another network.
+    """
+    if _OUR_STEM not in tensors:
+        raise BadInput(f"only a MogaNet has {dialect}'s keys; these weights are of another network")
+    out = {}
+    for key, tensor in tensors.items():
+        key = re.sub(r"^stages\.(\d)", lambda m: f"stages.{int(m[1]) + 1}", key)
+        for pattern, replacement in TO_MOGANET:
+            key = re.sub(pattern, replacement, key)
+        if dialect == "openmixup":
+            key = key.replace("head.", "head.fc.") if key.startswith("head.") else f"backbone.{key}"
+        out[key] = tensor
+    return out
 
 
 def convert_pose(path: Path) -> tuple[dict[str, Tensor], MogaNetConfig]:
@@ -95,7 +179,7 @@ def convert_pose(path: Path) -> tuple[dict[str, Tensor], MogaNetConfig]:
     Raises:
         BadInput: not such a checkpoint, or a key that is not accounted for.
     """
-    tensors = _strip(_read(path), "backbone.patch_embed1.projection.0.weight", path)
+    tensors = _strip(choose(_load(path), path)[0], f"backbone.{_STEM}", path)
     parts: dict[str, dict[str, Tensor]] = {"backbone": {}, "head": {}}
     for key, tensor in tensors.items():
         part, _, rest = key.partition(".")
@@ -121,30 +205,104 @@ def rename(tensors: dict[str, Tensor], dialect: Literal["openstl", "moganet"]) -
     return out
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def choose(content: Any, path: Path, weights: Which | None = None) -> tuple[dict[str, Tensor], Which, str | None]:
+    """The state dict in a checkpoint, without what thop counted; which it is, and where the other stands, if any.
+
+    Raises:
+        BadInput: there is no state dict, or not the one that is asked for.
+    """
+    found: dict[Which, dict[str, Any]] = {}
+    names: dict[Which, str] = {}
+    if isinstance(content, dict):
+        for which, keys in (("raw", ("state_dict", "model")), ("ema", ("state_dict_ema", "model_ema"))):
+            key = next((k for k in keys if isinstance(content.get(k), dict)), None)
+            if key is not None:
+                found[which], names[which] = content[key], f'under "{key}"'  # type: ignore[index]
+        if not found:
+            found["raw"], names["raw"] = content, "bare"
+    _split_hook(found, names)
+    wanted = weights or ("ema" if "ema" in found else "raw")
+    if found and wanted not in found:
+        raise BadInput(f"{path}: holds no {wanted} weights, only the {next(iter(found))} ones")
+    tensors = {k: v for k, v in found.get(wanted, {}).items() if str(k).rpartition(".")[2] not in _COUNTERS}
+    if not tensors or not all(isinstance(v, Tensor) for v in tensors.values()):
+        refused = sorted({v.name for v in _inert(content)})
+        made = f"; of what is in it, {', '.join(refused)} was not made, as only tensors are read" if refused else ""
+        raise BadInput(f'{path}: holds no state dict, neither bare nor under "state_dict" or "model"{made}')
+    return tensors, wanted, next((f"{w}, {names[w]}" for w in found if w != wanted), None)
+
+
+def _split_hook(found: dict[Which, dict[str, Any]], names: dict[Which, str]) -> None:
+    """OpenMixup's EMAHook keeps the other weights in ``ema_*`` buffers of the network itself.  It exchanges the two
+    before a checkpoint is saved: the average then has the plain names, and ``ema_*`` has the raw weights."""
+    raw = found.get("raw", {})
+    plain = {k: v for k, v in raw.items() if not str(k).startswith("ema_")}
+    hidden = {k: f"ema_{k.replace('.', '_')}" for k in plain if isinstance(k, str)}
+    if "ema" in found or len(plain) + sum(v in raw for v in hidden.values()) != len(raw) or len(plain) == len(raw):
+        return
+    found["ema"], found["raw"] = plain, {k: raw.get(hidden[k], v) for k, v in plain.items()}
+    names["ema"], names["raw"] = "under the plain names", 'under "ema_...", where OpenMixup\'s EMAHook puts them'
+
+
+class _Inert:
+    """What stands in for anything in a pickle that is neither tensor nor plain value: it takes all and does nothing."""
+
+    name = ""
+
+    def __new__(cls, *_: Any, **__: Any) -> _Inert:
+        return object.__new__(cls)
+
+    def __init__(self, *_: Any, **__: Any):
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def _inert(content: Any, depth: int = 0) -> list[_Inert]:
+    if isinstance(content, dict) and depth < 8:
+        return [x for v in content.values() for x in _inert(v, depth + 1)]
+    if isinstance(content, (list, tuple)) and depth < 8:
+        return [x for v in content for x in _inert(v, depth + 1)]
+    return [content] if isinstance(content, _Inert) else []
+
+
+def _load(path: Path) -> Any:
+    """What torch.save wrote: tensors, plain values, and :class:`_Inert` in the place of everything else.  Lightning's
+    numpy scalars, paths and the like stand beside the weights and are not needed; no code of a file is ever run."""
     if not path.is_file():
         raise BadInput(f"{path}: no such checkpoint")
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # timm keeps its command line beside the weights
-            content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        foreign = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
+    except Exception:  # not a zip: torch.load below says what is wrong with it, or reads the old format
+        foreign = []
+    # timm keeps its command line beside the weights
+    stand_ins = [(type("_Inert", (_Inert,), {"name": n}), n) for n in foreign if n != "argparse.Namespace"]
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace, *stand_ins]):  # type: ignore[list-item]
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and torch each raise their own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if foreign:
+            reason = f"it holds {', '.join(sorted(foreign))}"
         raise BadInput(
             f"{path}: cannot be read as plain tensors ({reason}); where you trust it, load it yourself and save "
             'its "state_dict" alone with torch.save'
         ) from error
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise BadInput(f'{path}: holds no state dict, neither bare nor under "state_dict"')
-    return content
 
 
-def _strip(tensors: dict[str, Tensor], marker: str, path: Path, keep: str = "") -> dict[str, Tensor]:
+def _training(content: Any) -> dict[str, Any]:
+    """What a checkpoint says of its training data in plain values: Lightning's ``hyper_parameters``."""
+    said = content.get("hyper_parameters") if isinstance(content, dict) else None
+    wanted = ("dataname", "in_shape", "pre_seq_length", "aft_seq_length", "fps")
+    return {k: said[k] for k in wanted if k in said and not _inert(said[k])} if isinstance(said, dict) else {}
+
+
+def _strip(tensors: dict[str, Tensor], marker: str, path: Path | str, keep: str = "") -> dict[str, Tensor]:
     """Take off the prefix that stands before the key ``marker``, up to ``keep``, from every key."""
     found = next((k for k in tensors if k.endswith(marker)), None)
     if found is None:
-        raise BadInput(f"{path}: has no key {marker}, so it is not of this model or not in this dialect (--from)")
+        raise BadInput(f"{path}: has no key {marker}, so it is not of this model or not in this dialect")
     prefix = found.removesuffix(marker).removesuffix(keep)
     strangers = [k for k in tensors if not k.startswith(prefix)]
     if strangers:

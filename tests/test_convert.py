@@ -1,5 +1,6 @@
 import argparse
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -7,8 +8,10 @@ import torch
 
 from moga_st import load_model
 from moga_st.cli import main
-from moga_st.convert import convert, convert_pose
+from moga_st.convert import convert, convert_pose, publish, rename
 from moga_st.errors import BadInput
+from moga_st.models.moganet import MogaNetConfig
+from moga_st.models.simvp import SimVPConfig
 from moga_st.pretrained import export_weights
 from tests.conftest import GOLDEN
 
@@ -57,7 +60,7 @@ def test_code_in_a_pickle_is_never_run(tmp_path):
             return (open, (str(tmp_path / "ran"), "w"))
 
     torch.save({"state_dict": Evil()}, tmp_path / "evil.pth")
-    with pytest.raises(BadInput, match="cannot be read as plain tensors"):
+    with pytest.raises(BadInput, match=r"holds no state dict.*io\.open was not made"):
         convert(tmp_path / "evil.pth", "openstl")
     assert not (tmp_path / "ran").exists()
 
@@ -72,12 +75,114 @@ def test_unreadable_files_are_named(tmp_path):
 
 def test_weights_of_another_model_are_refused(tmp_path, published):
     torch.save(published[1], tmp_path / "in.pth")
-    net, config = convert(tmp_path / "in.pth", "openstl")
+    net, config, _ = convert(tmp_path / "in.pth", "openstl")
     del net.decoder.readout.bias  # type: ignore[union-attr]
     net.extra = torch.nn.Parameter(torch.ones(1))
     export_weights(tmp_path / "w.safetensors", net, config, {})
     with pytest.raises(BadInput, match=r"missing decoder\.readout\.bias; unexpected extra"):
         load_model(tmp_path / "w.safetensors")
+
+
+# what stands beside weights, and where weights stand
+
+
+def test_numpy_numbers_paths_and_counters_beside_the_weights_are_no_hindrance(published, tmp_path):
+    """Lightning keeps numpy's numbers, thop leaves its counts in the network, ConvNeXt's code says "model"."""
+    plain = published[1]
+    torch.save(plain, tmp_path / "plain.pth")
+    expected = convert(tmp_path / "plain.pth", "openstl")[0].state_dict()
+    said = {"in_shape": [10, 1, 64, 64], "test_mean": np.float32(0.3), "std": np.ones((1, 2)), "fps": np.float64(25)}
+    lightning = {"epoch": 1, "state_dict": {f"model.{k}": v for k, v in plain.items()}, "hyper_parameters": said,
+                 "callbacks": {"path": pathlib.PurePosixPath("x")}}  # fmt: skip
+    counted = plain | {"total_ops": torch.zeros(1), "enc.enc.0.total_params": torch.zeros(1, dtype=torch.float64)}
+    for content in (lightning, {"model": plain, "lr": np.float64(1e-3)}, counted):
+        torch.save(content, tmp_path / "in.pth")
+        net, _, about = convert(tmp_path / "in.pth", "openstl")
+        for key, value in net.state_dict().items():
+            assert torch.equal(value, expected[key])
+        assert about["training"] == ({"in_shape": [10, 1, 64, 64]} if content is lightning else {})
+        assert (about["weights"], about["beside"]) == ("raw", None)
+
+
+def test_channels_and_frames_are_in_the_tensors(published, tmp_path):
+    """Two channels, as traffic's in and out flow have, and nothing invented of what no tensor says."""
+    data = published[1] | {
+        "enc.enc.0.conv.conv.weight": published[1]["enc.enc.0.conv.conv.weight"].repeat(1, 2, 1, 1),
+        "dec.readout.weight": published[1]["dec.readout.weight"].repeat(2, 1, 1, 1),
+        "dec.readout.bias": published[1]["dec.readout.bias"].repeat(2),
+    }
+    torch.save(data, tmp_path / "in.pth")
+    net, config, _ = convert(tmp_path / "in.pth", "openstl")
+    assert isinstance(config, SimVPConfig)
+    frames = json.loads(str(published[0]["config"]))["in_shape"][0]
+    assert (config.channels, config.frames_in) == (2, frames)
+    assert net(torch.rand(1, frames, 2, 16, 24)).shape == (1, frames, 2, 16, 24)
+
+
+@pytest.fixture
+def classifier(golden):
+    data = golden("moganet_tiny_force_fp32_False")
+    return {k[3:]: torch.from_numpy(v) for k, v in data.items() if k.startswith("sd/")}
+
+
+def test_the_average_is_taken_and_the_other_by_name(classifier, tmp_path):
+    doubled = {k: v * 2 for k, v in classifier.items()}
+    timm = {"state_dict": classifier, "state_dict_ema": doubled, "args": argparse.Namespace(lr=1e-3)}
+    openmixup = publish(rename(classifier, "moganet"), "openmixup")
+    # OpenMixup's hook exchanges the two before it saves, and knows parameters alone, no statistics
+    raw = {f"ema_{k.replace('.', '_')}": v * 2 for k, v in openmixup.items() if "running" not in k and "num_b" not in k}
+    torch.save(timm, tmp_path / "timm.pth.tar")
+    torch.save({"state_dict": openmixup | raw}, tmp_path / "hook.pth")
+    weight, statistic = "stages.0.embed.0.weight", "stages.0.embed.1.running_var"
+    own = rename(classifier, "moganet")
+    for name, which, factor, statistics, beside in (
+        ("timm.pth.tar", None, 2, 2, 'raw, under "state_dict"'),
+        ("timm.pth.tar", "ema", 2, 2, 'raw, under "state_dict"'),
+        ("timm.pth.tar", "raw", 1, 1, 'ema, under "state_dict_ema"'),
+        ("hook.pth", None, 1, 1, 'raw, under "ema_...", where OpenMixup\'s EMAHook puts them'),
+        ("hook.pth", "raw", 2, 1, "ema, under the plain names"),
+    ):
+        net, _, about = convert(tmp_path / name, "moganet", which)  # type: ignore[arg-type]
+        assert (about["weights"], about["beside"]) == (which or "ema", beside)
+        assert torch.equal(net.state_dict()[weight], own[weight] * factor)
+        assert torch.equal(net.state_dict()[statistic], own[statistic] * statistics)
+    torch.save(classifier, tmp_path / "plain.pth")
+    assert convert(tmp_path / "plain.pth", "moganet").about["weights"] == "raw"
+    with pytest.raises(BadInput, match="holds no ema weights, only the raw ones"):
+        convert(tmp_path / "plain.pth", "moganet", "ema")
+
+
+@pytest.mark.parametrize("dialect", ["moganet", "openmixup", "timm"])
+def test_a_classifier_goes_out_in_every_dialect_and_comes_back(classifier, tmp_path, dialect):
+    ours = rename(classifier, "moganet")
+    given = ours if dialect == "timm" else publish(ours, dialect)
+    torch.save({"state_dict": {f"module.{k}": v for k, v in given.items()}}, tmp_path / "in.pth")
+    net, config, about = convert(tmp_path / "in.pth", dialect)
+    assert about["dialect"] == dialect
+    assert isinstance(config, MogaNetConfig)
+    assert config.double_silu == (dialect == "openmixup")
+    assert net.state_dict().keys() == ours.keys()
+    assert all(torch.equal(v, ours[k]) for k, v in net.state_dict().items())
+    _, forced, _ = convert(tmp_path / "in.pth", dialect, attn_force_fp32=dialect != "openmixup")
+    assert isinstance(forced, MogaNetConfig)
+    assert forced.double_silu == (dialect != "openmixup")
+    if dialect != "openmixup":
+        with pytest.raises(BadInput, match=f"keys are of the dialect {dialect}, not of openmixup"):
+            convert(tmp_path / "in.pth", "openmixup")
+
+
+def test_only_a_moganet_has_a_classifiers_dialect(published, classifier, tmp_path):
+    with pytest.raises(BadInput, match="only a MogaNet has openmixup's keys"):
+        publish(rename(published[1], "openstl"), "openmixup")
+    torch.save(published[1], tmp_path / "in.pth")
+    with pytest.raises(BadInput, match="is a switch of the classifier"):
+        convert(tmp_path / "in.pth", "openstl", attn_force_fp32=True)
+    # a backbone without a head is whoever's: its owner says which
+    torch.save({f"backbone.{k}": v for k, v in classifier.items() if "head" not in k}, tmp_path / "backbone.pth")
+    for dialect in ("moganet", "openmixup"):
+        _, config, about = convert(tmp_path / "backbone.pth", dialect)
+        assert isinstance(config, MogaNetConfig)
+        assert (config.classes, config.double_silu, about["dialect"]) == (0, dialect == "openmixup", dialect)
 
 
 # mmpose 0.x: the published pose models
@@ -116,7 +221,7 @@ def test_a_pose_model_converts_with_every_tensor(pose_model, tmp_path, capsys, o
         if key.startswith("keypoint_head."):
             assert torch.equal(written[key.replace("keypoint_head.", "head.")], tensor)
     torch.save({k.removeprefix("backbone."): v for k, v in pose_model.items() if "head" not in k}, tmp_path / "b.pth")
-    alone, _ = convert(tmp_path / "b.pth", "moganet")  # checked against the published outputs in tests/models
+    alone, *_ = convert(tmp_path / "b.pth", "moganet")  # checked against the published outputs in tests/models
     for key, tensor in alone.state_dict().items():
         assert torch.equal(written[f"backbone.{key}"], tensor)
 
@@ -160,7 +265,7 @@ def test_timms_command_line_beside_the_weights_is_no_hindrance(tmp_path, golden)
     data = golden("moganet_tiny_force_fp32_False")
     state = {k[3:]: torch.from_numpy(v) for k, v in data.items() if k.startswith("sd/")}
     torch.save({"state_dict": state, "args": argparse.Namespace(lr=1e-3), "epoch": 300}, tmp_path / "in.pth.tar")
-    net, _ = convert(tmp_path / "in.pth.tar", "moganet")
+    net, *_ = convert(tmp_path / "in.pth.tar", "moganet")
     with torch.no_grad():
         y = net.eval()(torch.from_numpy(data["x"]))
     np.testing.assert_allclose(y.numpy(), data["y"], atol=1e-5)

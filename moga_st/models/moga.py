@@ -40,9 +40,9 @@ class MultiOrderDepthwise(nn.Module):
 class MultiOrderGatedAggregation(nn.Module):
     """Spatial aggregation, (b, c, h, w) -> (b, c, h, w); equations 4 to 6 of the paper.
 
-    ``double_silu`` applies SiLU twice to the gate and the value.  That is what the published
-    ``attn_force_fp32`` switch does beside its change of precision; the published classifier weights of
-    the OpenMixup family were trained with it.
+    ``double_silu`` is the published ``attn_force_fp32`` switch, which does two things: SiLU goes over the gate and
+    the value a second time, and from there to the last projection all is computed in float32 under autocast.  The
+    published classifier weights of the OpenMixup family were trained with it.
     """
 
     def __init__(self, channels: int, double_silu: bool = False):
@@ -60,8 +60,14 @@ class MultiOrderGatedAggregation(nn.Module):
         x = F.silu(x + self.sigma * (x - x.mean((2, 3), keepdim=True)))
         gate, value = F.silu(self.gate(x)), F.silu(self.value(x))
         if self.double_silu:
-            gate, value = F.silu(gate), F.silu(value)
+            return self._project_twice_gated(gate, value) + shortcut
         return self.proj_out(gate * value) + shortcut
+
+    def _project_twice_gated(self, gate: Tensor, value: Tensor) -> Tensor:
+        if not torch.is_autocast_enabled(gate.device.type):
+            return self.proj_out(F.silu(gate) * F.silu(value))
+        with torch.autocast(gate.device.type, enabled=False):
+            return self.proj_out(F.silu(gate.float()) * F.silu(value.float()))
 
 
 class ChannelAggregationFFN(nn.Module):

@@ -81,6 +81,16 @@ def downsample(c_in: int, c_out: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(c_in, c_out, 3, 2, 1), nn.BatchNorm2d(c_out))
 
 
+def linear_head(width: int, classes: int) -> nn.Module:
+    """The classifier's last layer, freshly initialised: (b, width) -> (b, classes), or nothing for 0 classes."""
+    if not classes:
+        return nn.Identity()
+    head = nn.Linear(width, classes)
+    nn.init.trunc_normal_(head.weight, std=0.02)
+    nn.init.zeros_(head.bias)
+    return head
+
+
 class MogaNet(nn.Module):
     """Image classifier (b, c, h, w) -> (b, classes), or pyramid of features with :meth:`features`.
 
@@ -93,18 +103,15 @@ class MogaNet(nn.Module):
         self.config = config
         total = sum(config.depths)
         rates = iter([config.drop_path * i / max(1, total - 1) for i in range(total)])
-        self.stages = nn.ModuleList()
+        self.stages = nn.Sequential()
         c_in = config.channels
         for width, depth, ratio in zip(config.widths, config.depths, config.ffn_ratios, strict=True):
             embed = (downsample if self.stages else stem)(c_in, width)
             blocks = [MogaBlock(width, ratio, next(rates), config.double_silu) for _ in range(depth)]
             self.stages.append(Stage(embed, blocks, width))
             c_in = width
-        self.head = nn.Linear(c_in, config.classes) if config.classes else nn.Identity()
+        self.head = linear_head(c_in, config.classes)
         self.stages.apply(init_conv)
-        if isinstance(self.head, nn.Linear):
-            nn.init.trunc_normal_(self.head.weight, std=0.02)
-            nn.init.zeros_(self.head.bias)
 
     def features(self, image: Tensor) -> list[Tensor]:
         """The four stages' outputs, (b, widths[k], h / 2^(k+2), w / 2^(k+2)) for k = 0 to 3."""

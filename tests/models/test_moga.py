@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from moga_st import kernels
-from moga_st.convert import convert, rename
+from moga_st.convert import convert, publish, rename
 from moga_st.models import to_device
 from moga_st.models.moga import DropPath, MogaBlock, MultiOrderDepthwise
 from moga_st.models.moganet import SIZES, MogaNet, MogaNetConfig
@@ -18,17 +18,19 @@ from tests.conftest import GOLDEN
 def test_moganet_equals_the_published_implementation(golden, tmp_path, double_silu):
     data = golden(f"moganet_tiny_force_fp32_{double_silu}")
     # OpenMixup's dialect ("backbone.") is the one whose weights need the doubled SiLU
-    prefix = "backbone." if double_silu else ""
-    published = {prefix + k[3:]: torch.from_numpy(v) for k, v in data.items() if k.startswith("sd/")}
+    published = {k[3:]: torch.from_numpy(v) for k, v in data.items() if k.startswith("sd/")}
+    if double_silu:
+        published = publish(rename(published, "moganet"), "openmixup")
     path = tmp_path / "moganet.pth"
     torch.save({"state_dict": published}, path)
-    net, config = convert(path, "moganet")
+    net, config, about = convert(path, "moganet")
     given = json.loads(str(data["config"]))
     assert isinstance(config, MogaNetConfig)
     assert list(config.widths) == given["embed_dims"]
     assert list(config.depths) == given["depths"]
     assert list(config.ffn_ratios) == given["ffn_ratios"]
     assert config.double_silu == double_silu
+    assert about["dialect"] == ("openmixup" if double_silu else "moganet")
     with torch.no_grad():
         y = net.eval()(torch.from_numpy(data["x"]))
     np.testing.assert_allclose(y.numpy(), data["y"], atol=1e-5)
@@ -44,6 +46,7 @@ def test_every_size_has_the_published_keys_and_shapes(size, name):
         own = SIZES[size].build().state_dict()
         renamed = rename({k: torch.empty(s) for k, s in published.items()}, "moganet")
     assert {k: v.shape for k, v in own.items()} == {k: v.shape for k, v in renamed.items()}
+    assert {k: list(v.shape) for k, v in publish(own, "moganet").items()} == published
 
 
 def test_backbone_gives_a_pyramid_and_the_head_its_pooled_top():

@@ -19,7 +19,7 @@ def published(golden, tmp_path):
     data = golden("openstl_simvp_moga_tiny")
     path = tmp_path / "simvp.pth"
     torch.save({k[3:]: torch.from_numpy(v) for k, v in data.items() if k.startswith("sd/")}, path)
-    net, config = convert(path, "openstl")
+    net, config, _ = convert(path, "openstl")
     assert isinstance(net, SimVP)
     assert isinstance(config, SimVPConfig)
     for module in net.modules():
