@@ -23,7 +23,7 @@ lint: $(READY)  ## format, style and types
 $(READY): setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 10), f"Python 3.10 or newer is needed, this is {sys.version}"'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[demo,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[demo,dev,images]'
 	touch $@
 
 .venv-mmpose/.ready: setup.cfg pyproject.toml
