@@ -27,12 +27,16 @@ def asked(tmp_path, content: bytes):
     return storage.read_pickle(path)
 
 
+@pytest.mark.parametrize("core", [b"numpy.core", b"numpy._core"])  # as numpy 1 and 2 call it
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_plain_data_is_read_as_python_reads_it(tmp_path, protocol):
+def test_plain_data_is_read_as_python_reads_it(tmp_path, protocol, core):
     shared = np.ones(3)
     given = {**PLAIN, "rest": REST, "o": collections.OrderedDict(x=1), "d": collections.defaultdict(list, y=[2])}
     given |= {"objects": np.array([{"k": 1}, None], object), "two": [shared, shared]}
-    read = asked(tmp_path, pickle.dumps(given, protocol))
+    raw = pickle.dumps(given, protocol)
+    if protocol < 4:  # newer protocols give the lengths of names, so that they cannot be changed so easily
+        raw = raw.replace(b"numpy._core", b"numpy.core").replace(b"numpy.core", core)
+    read = asked(tmp_path, raw)
     for key, array in PLAIN.items():
         assert read[key].dtype == array.dtype
         np.testing.assert_array_equal(read[key], array)

@@ -7,25 +7,20 @@ The data set is licensed and not ours to give; :func:`prepare` reads what its ho
 - MotionBERT: ``h36m_<detector>_..cam_source..pkl`` (pixels; depth scaled to pixels; what its protocol needs);
 - h36m-fetch: ``S*/<Action>-<n>/annot.h5`` (camera, millimetres, 32 joints).
 
-The first three hold pickles, which can run code: those are read by an unpickler that makes arrays, numbers,
-strings and plain containers only.  mmpose brings its own cameras; the others use the published calibration
-below.
+The first three hold pickles, which can run code: :func:`moga_st.storage.read_pickle` reads them as plain data and
+refuses the rest.  mmpose brings its own cameras; the others use the published calibration below.
 
 Shape legend: ``n`` frames of a file, ``t`` frames of a clip, 17 joints; Human3.6M itself has 32.
 """
 
 from __future__ import annotations
 
-import pickle
 import re
-import zipfile
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 import torch
 
@@ -33,6 +28,7 @@ from moga_st.data.pose.camera import Camera
 from moga_st.data.pose.prepared_poses import GT, MotionClip, View, write_poses
 from moga_st.data.pose.skeleton import LEFT, RIGHT
 from moga_st.errors import BadInput
+from moga_st.storage import open_hdf5, open_npy, open_npz, read_dataset, read_pickle
 
 FPS = 50.0
 TEST_SUBJECTS = ("S9", "S11")
@@ -218,78 +214,6 @@ def prepare(src: Path, out: Path) -> None:
     write_poses(out, read(files), f"Human3.6M, from the files of {name}", LICENCE)
 
 
-def load_pickle(file: IO[bytes], path: Path) -> Any:
-    """Unpickle arrays, numbers, strings, dicts, lists and tuples; nothing else is even looked up.
-
-    Raises:
-        BadInput: the pickle wants something else, which could run code, or it is damaged.
-    """
-    try:
-        return _PlainUnpickler(file, encoding="latin1").load()
-    except BadInput as error:
-        raise BadInput(f"{path}: {error}") from error
-    except Exception as error:  # a damaged pickle makes numpy and pickle raise whatever they like
-        raise BadInput(f"{path}: not a readable pickle ({type(error).__name__}: {error}); fetch it again") from error
-
-
-def load_npz(path: Path, key: str) -> Any:
-    """One entry of an .npz, a pickled one by :func:`load_pickle`; None if the file has no such entry.
-
-    Raises:
-        BadInput: no .npz, damaged, or a pickle that :func:`load_pickle` refuses.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if f"{key}.npy" not in archive.namelist():
-                return None
-            with archive.open(f"{key}.npy") as file:
-                version = np.lib.format.read_magic(file)
-                header = (
-                    np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-                )
-                if header(file)[2].hasobject:
-                    array = load_pickle(file, path)
-                    return array.item() if isinstance(array, np.ndarray) and array.ndim == 0 else array
-            with archive.open(f"{key}.npy") as file:
-                return np.lib.format.read_array(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, BadInput):
-            raise
-        raise BadInput(f"{path}: not a readable .npz ({error}); fetch it again") from error
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    if encoding != "latin1":
-        raise BadInput(f"its bytes are written in {encoding!r}, expected latin1")
-    return text.encode("latin1")
-
-
-def _dtype(code: str, align: int = 0, copy: int = 0) -> np.dtype:
-    return np.dtype(code, bool(align), bool(copy))  # older pickles hold 0 and 1, which numpy has deprecated
-
-
-# The functions that numpy's own pickles name, under the module names that its versions have used.
-_array: Any = np.zeros(1).__reduce__()[0]
-_scalar: Any = np.float64(0).__reduce__()[0]
-_buffer: Any = np.zeros(1).__reduce_ex__(5)[0]
-_PLAIN: dict[tuple[str, str], Callable[..., Any]] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): _dtype,
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _array for core in ("core", "_core")},
-    **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},
-    **{(f"numpy.{core}.numeric", "_frombuffer"): _buffer for core in ("core", "_core")},
-    ("_codecs", "encode"): _latin1,
-    ("collections", "OrderedDict"): OrderedDict,
-}
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _PLAIN:
-            raise BadInput(f"its pickle asks for {module}.{name}, which is no plain data; do not trust this file")
-        return _PLAIN[module, name]
-
-
 def _find(src: Path, pattern: str) -> list[Path]:
     if src.is_file():
         return [src] if src.match(pattern) else []
@@ -343,11 +267,12 @@ def _from_videopose3d(files: list[Path]) -> Iterator[MotionClip]:
         p.stem.removeprefix("data_2d_h36m_"): (p, _keypoints_2d(p))
         for p in sorted(path.parent.glob("data_2d_h36m_*.npz"))
     }
-    for subject, actions in _mapping(load_npz(path, "positions_3d"), path, "positions_3d").items():
+    for subject, actions in _mapping(_entry(path, "positions_3d"), path, "positions_3d").items():
         for name, positions in _mapping(actions, path, subject).items():
-            if np.shape(positions)[1:] != (32, 3):
-                raise BadInput(f"{path}: {subject} {name} has shape {np.shape(positions)}, expected (t, 32, 3)")
-            world_m = np.asarray(positions, np.float32)[:, JOINTS_OF_32]
+            world_m = _numbers(positions, f"{path}: {subject} {name}")
+            if world_m.shape[1:] != (32, 3):
+                raise BadInput(f"{path}: {subject} {name} has shape {world_m.shape}, expected (t, 32, 3)")
+            world_m = world_m[:, JOINTS_OF_32]
             views: dict[str, View] = {}
             for i, camera_name in enumerate(CAMERA_NAMES):
                 own = {k: _take(p, data, subject, name, i, len(world_m)) for k, (p, data) in keypoints.items()}
@@ -356,19 +281,23 @@ def _from_videopose3d(files: list[Path]) -> Iterator[MotionClip]:
 
 
 def _keypoints_2d(path: Path) -> dict[str, Any]:
-    metadata = load_npz(path, "metadata")
+    metadata = _entry(path, "metadata")
     sides = metadata.get("keypoints_symmetry") if isinstance(metadata, dict) else None
-    if sides is not None and [sorted(side) for side in sides] != [sorted(LEFT), sorted(RIGHT)]:
-        raise BadInput(f"{path}: its keypoints are not the 17 of Human3.6M (left and right are {sides}); move it away")
-    return _mapping(load_npz(path, "positions_2d"), path, "positions_2d")
+    if sides is not None:
+        sides = [sorted(_numbers(side, f"{path}: its keypoints_symmetry").ravel().tolist()) for side in sides]
+        if sides != [sorted(LEFT), sorted(RIGHT)]:
+            raise BadInput(
+                f"{path}: its keypoints are not the 17 of Human3.6M (left and right are {sides!r:.200}); move it away"
+            )
+    return _mapping(_entry(path, "positions_2d"), path, "positions_2d")
 
 
 def _take(path: Path, data: dict[str, Any], subject: str, name: str, index: int, frames: int) -> np.ndarray:
     """One camera's keypoints (t, 17, 2); videos run on for some frames after the capture has ended."""
-    views = data.get(subject, {}).get(name)
-    if views is None or len(views) != len(CAMERA_NAMES):
+    views = _mapping(data.get(subject, {}), path, subject).get(name)
+    if not isinstance(views, (list, tuple, np.ndarray)) or np.ndim(views) == 0 or len(views) != len(CAMERA_NAMES):
         raise BadInput(f"{path}: has no keypoints of four cameras for {subject} {name!r}, which data_3d_h36m.npz has")
-    given = np.asarray(views[index], np.float32)
+    given = _numbers(views[index], f"{path}: {subject} {name!r}, camera {CAMERA_NAMES[index]}")
     if given.shape[1:] not in ((17, 2), (17, 3)) or len(given) < frames:
         raise BadInput(
             f"{path}: {subject} {name!r}, camera {CAMERA_NAMES[index]} has shape {given.shape}, expected "
@@ -378,9 +307,30 @@ def _take(path: Path, data: dict[str, Any], subject: str, name: str, index: int,
 
 
 def _mapping(value: Any, path: Path, what: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise BadInput(f"{path}: {what} is no dict; expected the layout of VideoPose3D's files")
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise BadInput(f"{path}: {what} is no dict by names; expected the layout of VideoPose3D's files")
     return value
+
+
+def _entry(path: Path, name: str) -> Any:
+    """What a .npz has under a name; None if it has nothing there."""
+    with open_npz(path) as file:
+        return file.value(name) if name in file else None
+
+
+def _numbers(value: Any, where: str) -> np.ndarray:
+    """Numbers as float32.
+
+    Raises:
+        BadInput: they are none, or of uneven lengths; the message begins with ``where``.
+    """
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind in "iuf":
+            return array.astype(np.float32)
+    except (ValueError, TypeError, RecursionError):
+        pass
+    raise BadInput(f"{where}: expected numbers in an even grid, got {type(value).__name__}")
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -400,20 +350,24 @@ def _from_mmpose(files: list[Path]) -> Iterator[MotionClip]:
     known = [p for f in (folder, folder.parent, folder.parent.parent) if (p := f / "cameras.pkl").is_file()]
     if not known:
         raise BadInput(f"{folder}: cameras.pkl is neither here nor in the two folders above; add it")
-    with known[0].open("rb") as file:
-        cameras = _mapping(load_pickle(file, known[0]), known[0], "the file")
+    cameras = read_pickle(known[0])
+    if not isinstance(cameras, dict):
+        raise BadInput(f"{known[0]}: holds no cameras by subject and name, as mmpose's converter writes them")
     for path in files:
         yield from _mmpose_split(path, known[0], cameras)
 
 
 def _mmpose_split(path: Path, cameras_path: Path, cameras: dict[Any, Any]) -> Iterator[MotionClip]:
-    names, pose, part = (load_npz(path, key) for key in ("imgname", "S", "part"))
-    if names is None or pose is None or part is None or pose.shape != (len(names), 17, 4):
+    with open_npz(path) as file:
+        names, pose, part = (file.array(key) if key in file else np.zeros(0) for key in ("imgname", "S", "part"))
+    n = names.size
+    if names.shape != (n,) or names.dtype.kind != "U" or pose.shape != (n, 17, 4) or part.shape != (n, 17, 3):
         raise BadInput(f"{path}: expected imgname (n,), S (n, 17, 4) and part (n, 17, 3), as mmpose's converter writes")
+    pose, part = (_numbers(array, f"{path}: {key}") for key, array in (("S", pose), ("part", part)))
     split = path.stem.removeprefix("h36m")
     detections = {}
     for p in sorted((cameras_path.parent.parent / "joint_2d_det_files").glob(f"*{split}.npy")):
-        detections[p.stem.removesuffix(split)] = found = np.load(p, allow_pickle=False, mmap_mode="r")
+        detections[p.stem.removesuffix(split)] = found = open_npy(p)
         if found.shape != (len(names), 17, 3):
             raise BadInput(
                 f"{p}: has shape {found.shape}, expected ({len(names)}, 17, 3), a row for each of {path.name}"
@@ -439,8 +393,13 @@ def _mmpose_camera(path: Path, cameras: dict[Any, Any], subject: str, name: str)
     try:
         c = cameras[subject, name]
         # R turns the camera's axes into the world's; p is (along y, along x), as in Human3.6M's own file
-        return _camera(np.array(c["R"]).T, c["T"], c["f"], c["c"], (c["w"], c["h"]), c["k"], np.ravel(c["p"])[::-1])
-    except (KeyError, TypeError, ValueError) as error:
+        values = [np.array(c[key], np.float64) for key in ("R", "T", "f", "c", "w", "h", "k", "p")]
+        if not all(np.isfinite(v).all() for v in values):
+            raise ValueError("numbers that are not finite")
+        rotation, place, focal, centre, width, height, radial, tangential = values
+        size = (width, height)
+        return _camera(rotation.T, place, focal, centre, size, radial, np.ravel(tangential)[::-1])
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BadInput(
             f"{path}: no camera {name} of {subject} with R, T, f, c, k, p, w and h ({type(error).__name__}: {error})"
         ) from error
@@ -455,8 +414,7 @@ def _from_motionbert(files: list[Path]) -> Iterator[MotionClip]:
         raise BadInput(f"{files[0].parent}: holds {len(files)} MotionBERT packs; name one file")
     [path] = files
     detector = path.name.split("_")[1]
-    with path.open("rb") as file:
-        pack = _mapping(load_pickle(file, path), path, "the pack")
+    pack = _mapping(read_pickle(path), path, "the pack")
     for split in ("train", "test"):
         if split in pack:
             yield from _pack_split(path, detector, split, _mapping(pack[split], path, split))
@@ -468,10 +426,10 @@ def _pack_split(path: Path, detector: str, split: str, data: dict[str, Any]) -> 
         raise BadInput(f"{path}: {split} lacks {', '.join(sorted(missing))}")
     shapes = {"joint_2d": (17, 2), "confidence": (17, 1), "2.5d_factor": ()}
     shapes |= dict.fromkeys(("joint3d_image", "joints_2.5d_image"), (17, 3))
-    source, camera_name = (np.asarray(data[key]).astype(str) for key in ("source", "camera_name"))
+    source, camera_name = (_texts(data[key], f"{path}: {split}'s {key}") for key in ("source", "camera_name"))
     arrays: dict[str, np.ndarray] = {}
     for key in shapes.keys() & data.keys():
-        array = np.asarray(data[key], np.float32)
+        array = _numbers(data[key], f"{path}: {split}'s {key}")
         if key == "confidence" and array.ndim == 2:
             array = array[..., None]
         if key == "joint_2d":
@@ -513,6 +471,17 @@ def _pack_split(path: Path, detector: str, split: str, data: dict[str, Any]) -> 
         yield from _merge(name, f"S{int(subject)}", _numbered(int(action), path), views)
 
 
+def _texts(value: Any, where: str) -> np.ndarray:
+    """Names in a row, (n,) str."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "US":
+        value = value.astype(str)
+    elif isinstance(value, list) and all(isinstance(v, str) for v in value):
+        value = np.array(value, str)
+    if not isinstance(value, np.ndarray) or value.ndim != 1 or value.dtype.kind != "U":
+        raise BadInput(f"{where}: expected names in a row, got {type(value).__name__}")
+    return value
+
+
 def _size(path: Path, name: str) -> tuple[int, int]:
     if name not in LENSES:
         raise BadInput(f"{path}: camera_name {name!r}, expected one of {', '.join(CAMERA_NAMES)}")
@@ -524,24 +493,32 @@ def _size(path: Path, name: str) -> tuple[int, int]:
 
 
 def _from_h36m_fetch(files: list[Path]) -> Iterator[MotionClip]:
-    keys = ("pose/2d", "pose/3d", "camera", "frame", "subject", "action", "subaction")
+    shapes = {"pose/2d": (32, 2), "pose/3d": (32, 3)}
+    shapes |= dict.fromkeys(("camera", "frame", "subject", "action", "subaction"), ())
     for path in files:
-        try:
-            with h5py.File(path) as file:
-                contents: Any = file
-                data: dict[str, np.ndarray] = {key: contents[key][()] for key in keys}
-        except (OSError, KeyError, TypeError) as error:
-            raise BadInput(f"{path}: expected h36m-fetch's {', '.join(keys)} ({error})") from error
-        if data["pose/2d"].shape[1:] != (32, 2) or data["pose/3d"].shape[1:] != (32, 3):
-            raise BadInput(f"{path}: pose/2d and pose/3d must be (n, 32, 2) and (n, 32, 3)")
+        with open_hdf5(path) as file:
+            missing = [key for key in shapes if key not in file]
+            if missing:
+                raise BadInput(f"{path}: expected h36m-fetch's {', '.join(shapes)}; it lacks {', '.join(missing)}")
+            data = {key: read_dataset(file[key]) for key in shapes}
+        rows = len(data["camera"]) if data["camera"].ndim else 0
+        for key, shape in shapes.items():
+            if data[key].shape != (rows, *shape) or not rows or (shape == () and data[key].dtype.kind not in "iu"):
+                raise BadInput(f"{path}: {key} is {data[key].dtype} {data[key].shape}, expected {(rows, *shape)}")
         subject, action, take = (int(data[key][0]) for key in ("subject", "action", "subaction"))
-        views: dict[str, tuple[np.ndarray, View]] = {}
-        for number in np.unique(data["camera"]).tolist():
-            rows = np.flatnonzero(data["camera"] == number)
-            rows = rows[np.argsort(data["frame"][rows])]
-            camera_m = (data["pose/3d"][rows][:, JOINTS_OF_32] / 1000).astype(np.float32)
-            keypoints = {GT: data["pose/2d"][rows][:, JOINTS_OF_32].astype(np.float32)}
-            view = View(camera(f"S{subject}", str(number)), camera_m, keypoints)
-            views[str(number)] = (data["frame"][rows], view)
-        name = _numbered(action, path)
-        yield from _merge(f"S{subject}/{name}-{take}", f"S{subject}", name, views)
+        yield from _fetched_take(path, subject, action, take, data)
+
+
+def _fetched_take(
+    path: Path, subject: int, action: int, take: int, data: dict[str, np.ndarray]
+) -> Iterator[MotionClip]:
+    views: dict[str, tuple[np.ndarray, View]] = {}
+    for number in np.unique(data["camera"]).tolist():
+        rows = np.flatnonzero(data["camera"] == number)
+        rows = rows[np.argsort(data["frame"][rows])]
+        camera_m = (data["pose/3d"][rows][:, JOINTS_OF_32] / 1000).astype(np.float32)
+        keypoints = {GT: data["pose/2d"][rows][:, JOINTS_OF_32].astype(np.float32)}
+        view = View(camera(f"S{subject}", str(number)), camera_m, keypoints)
+        views[str(number)] = (data["frame"][rows], view)
+    name = _numbered(action, path)
+    yield from _merge(f"S{subject}/{name}-{take}", f"S{subject}", name, views)

@@ -16,8 +16,8 @@ Shape legend: ``t`` frames, ``k`` bones of a file, 17 joints of Human3.6M.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from moga_st.data.pose.prepared_poses import MotionClip, View, write_poses
 from moga_st.data.pose.skeleton import BONES, JOINTS
 from moga_st.data.pose.virtual_cameras import VIRTUAL_CAMERAS, virtual_cameras
 from moga_st.errors import BadInput
+from moga_st.storage import open_npz, read_text
 
 FPS = 50.0
 TEST_SUBJECTS = ("S05", "S07", "S14", "S16", "S35")
@@ -120,6 +121,8 @@ def read_asf(path: Path) -> Body:
         if not units.get("angle", "deg").startswith("deg"):
             raise BadInput(f"{path}: angles in {units['angle']!r}, expected degrees")
         unit_m = _INCH_M / float(units["length"])
+        if not 0 < unit_m < math.inf:
+            raise ValueError(f"a length unit of {units['length']}")
         root = {line[0].lower(): line[1:] for line in sections["root"]}
         children = {line[0]: line[1:] for line in sections["hierarchy"] if line[0] not in ("begin", "end")}
         entries = {"root": _root(root, unit_m), **{b.name: b for b in _bones(sections["bonedata"], unit_m)}}
@@ -133,7 +136,7 @@ def read_asf(path: Path) -> Body:
                 grow(child, index)
 
         grow("root", -1)
-    except (KeyError, IndexError, ValueError) as error:
+    except (KeyError, IndexError, ValueError, RecursionError) as error:
         if isinstance(error, BadInput):
             raise
         raise BadInput(f"{path}: not a readable ASF skeleton ({type(error).__name__}: {error})") from error
@@ -146,7 +149,7 @@ def read_amc(path: Path, body: Body) -> dict[str, np.ndarray]:
     Raises:
         BadInput: unreadable, not fully specified in degrees, cut off, or of another skeleton.
     """
-    lines = [line for line in _text(path).splitlines() if line.strip() and line.lstrip()[0] not in "#:"]
+    lines = [line for line in read_text(path, "replace").splitlines() if line.strip() and line.lstrip()[0] not in "#:"]
     moving = {b.name: len(b.dof) for b in body.bones if b.dof}
     per_frame = 1 + len(moving)
     count = len(lines) // per_frame
@@ -154,6 +157,7 @@ def read_amc(path: Path, body: Body) -> dict[str, np.ndarray]:
         raise BadInput(f"{path}: holds no whole frame of {len(moving)} bones; it is no AMC motion of this skeleton")
     if len(lines) % per_frame:
         raise BadInput(f"{path}: ends within frame {count + 1}, or its frames are not of {len(moving)} bones each")
+    _check_numbers(path, lines[::per_frame])
     first = [line.split()[0] for line in lines[1:per_frame]]
     if sorted(first) != sorted(moving):
         odd = sorted(set(first) ^ set(moving))
@@ -168,9 +172,22 @@ def read_amc(path: Path, body: Body) -> dict[str, np.ndarray]:
             if bad is not None:
                 raise ValueError(f"frame {bad + 1} has {' '.join(rows[bad])!r}")
             motion[name] = np.array([row[1:] for row in rows], np.float64)
+            if not np.isfinite(motion[name]).all():
+                raise ValueError("NaN or infinite values are among them")
         except ValueError as error:
             raise BadInput(f"{path}: expected {moving[name]} numbers for bone {name}: {error}") from error
     return motion
+
+
+def _check_numbers(path: Path, lines: list[str]) -> None:
+    """Frames are numbered one after the other: a gap would be a jump in time that nobody sees."""
+    first = int(lines[0]) if len(lines[0].strip()) < 10 else 0
+    for i, line in enumerate(lines):
+        if line.strip() != str(first + i):
+            raise BadInput(
+                f"{path}: expected frame {first + i}, found {line.strip()!r:.40}: frames are missing, repeated or "
+                "damaged; fetch the file again, or cut it into pieces without a gap"
+            )
 
 
 def joints_m(body: Body, motion: dict[str, np.ndarray], src_fps: float, fps: float) -> dict[str, np.ndarray]:
@@ -278,19 +295,22 @@ def _checked_with_cameras(clip: MotionClip) -> MotionClip:
 
 
 def _from_npz(path: Path) -> Iterator[MotionClip]:
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            meta = {key: data[f"meta/{key}"] for key in ("joint_names", "clips", "subject", "action", "origin_xy_m")}
-            unit, fps = float(data["meta/unit_m"]), float(data["meta/fps"])
-            if tuple(meta["joint_names"].tolist()) != JOINTS:
-                raise BadInput(f"{path}: its joints are not the 17 of Human3.6M in their order")
-            columns = (meta[key].tolist() for key in ("clips", "subject", "action"))
-            for name, subject, action, origin in zip(*columns, meta["origin_xy_m"], strict=True):
-                yield MotionClip(name, subject, action, fps, (data[name] * unit + origin).astype(np.float32))
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, BadInput):
-            raise
-        raise BadInput(f"{path}: not the 17-joint CMU npz, or damaged ({error}); fetch it again") from error
+    with open_npz(path) as data:
+        meta = {key: data.array(f"meta/{key}") for key in ("joint_names", "clips", "subject", "action", "origin_xy_m")}
+        unit, fps = (data.array(f"meta/{key}") for key in ("unit_m", "fps"))
+        if meta["joint_names"].tolist() != list(JOINTS):
+            raise BadInput(f"{path}: its joints are not the 17 of Human3.6M in their order")
+        names = meta["clips"]
+        given = meta["origin_xy_m"].dtype.kind == unit.dtype.kind == fps.dtype.kind == "f" and names.dtype.kind == "U"
+        sizes = {meta[key].shape[:1] for key in ("clips", "subject", "action", "origin_xy_m")}
+        if not given or unit.shape or fps.shape or len(sizes) != 1 or meta["origin_xy_m"].shape != (names.size, 3):
+            raise BadInput(f"{path}: not the 17-joint CMU npz: its meta/ arrays do not fit each other")
+        columns = (meta[key].astype(str).ravel().tolist() for key in ("clips", "subject", "action"))
+        for name, subject, action, origin in zip(*columns, meta["origin_xy_m"], strict=True):
+            values = data.array(name)
+            if values.dtype.kind not in "if" or values.shape[1:] != (17, 3):
+                raise BadInput(f"{path}: clip {name} is {values.dtype} {values.shape}, expected numbers (t, 17, 3)")
+            yield MotionClip(name, subject, action, float(fps), (values * float(unit) + origin).astype(np.float32))
 
 
 def _from_folder(folder: Path, src_fps: float) -> Iterator[MotionClip]:
@@ -320,22 +340,15 @@ def _from_folder(folder: Path, src_fps: float) -> Iterator[MotionClip]:
 def _actions(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
-    found = re.findall(r"^\s*(\w+_\w+)\s+(\S.*?)\s*$", _text(path), re.MULTILINE)
+    found = re.findall(r"^\s*(\w+_\w+)\s+(\S.*?)\s*$", read_text(path, "replace"), re.MULTILINE)
     return dict(found)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error})") from error
 
 
 def _sections(path: Path) -> dict[str, list[list[str]]]:
     """The words of every line by the ``:section`` it stands in; comments and empty lines left out."""
     sections: dict[str, list[list[str]]] = {}
     current: list[list[str]] = []
-    for line in _text(path).splitlines():
+    for line in read_text(path, "replace").splitlines():
         words = line.split("#")[0].split()
         if words and words[0].startswith(":"):
             current = sections.setdefault(words[0][1:].lower(), [])
@@ -359,6 +372,8 @@ def _bones(lines: list[list[str]], unit_m: float) -> Iterator[Bone]:
             name = fields["name"][0]
             offset = np.array(fields["direction"], np.float64)
             offset *= float(fields["length"][0]) * unit_m / np.linalg.norm(offset)
+            if not np.isfinite(offset).all():
+                raise ValueError(f"bone {name} has no direction or no finite length")
             frame = euler(np.array(fields["axis"][:3], np.float64), fields["axis"][3].lower())
             yield Bone(name, -1, offset, frame, _dofs(fields.get("dof", []), name))
         else:

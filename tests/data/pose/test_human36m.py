@@ -1,4 +1,3 @@
-import io
 import pickle
 from typing import Any
 
@@ -13,8 +12,6 @@ from moga_st.data.pose.human36m import (
     JOINTS_OF_32,
     LENSES,
     PLACES,
-    load_npz,
-    load_pickle,
     prepare,
 )
 from moga_st.data.pose.prepared_poses import MotionClip, read_clips, read_contents
@@ -178,7 +175,7 @@ def test_bad_videopose3d_files_are_named(tmp_path):
         with pytest.raises(BadInput, match=message):
             prepare(src, out)
     (src / "data_3d_h36m.npz").write_bytes(b"PK junk")
-    with pytest.raises(BadInput, match=r"data_3d_h36m\.npz: not a readable \.npz"):
+    with pytest.raises(BadInput, match=r"data_3d_h36m\.npz: cannot be read as \.npz"):
         prepare(src, out)
     assert not out.exists()
 
@@ -464,51 +461,13 @@ def test_code_in_a_pickle_is_never_run(tmp_path):
     src = tmp_path / "src"
     write_videopose3d(src)
     spoil_npz(src / "data_3d_h36m.npz", "positions_3d", {"S1": {"Walking": evil}})
-    with pytest.raises(BadInput, match=r"data_3d_h36m\.npz: its pickle asks for"):
+    with pytest.raises(BadInput, match=r"data_3d_h36m\.npz: positions_3d: its pickle asks for"):
         prepare(src, tmp_path / "h.h5")
     write_mmpose(tmp_path / "mm")
     (tmp_path / "mm" / "annotation_body3d" / "cameras.pkl").write_bytes(pickle.dumps({("S1", "54138969"): evil}))
     with pytest.raises(BadInput, match=r"cameras\.pkl: its pickle asks for"):
         prepare(tmp_path / "mm", tmp_path / "h.h5")
     assert not marker.exists()
-    for module, name in (
-        ("os", "system"),
-        ("builtins", "eval"),
-        ("numpy", "load"),
-        ("numpy.core.multiarray", "fromfile"),
-    ):
-        with pytest.raises(BadInput, match=f"asks for {module}.{name}"):
-            load_pickle(io.BytesIO(f"c{module}\n{name}\n.".encode()), pack)
-
-
-@pytest.mark.parametrize("protocol", range(6))
-@pytest.mark.parametrize("core", [b"numpy.core", b"numpy._core"])
-def test_plain_data_of_every_age_is_read(protocol, core, tmp_path):
-    plain = {
-        "array": np.arange(6, dtype=np.float32).reshape(2, 3),
-        "fortran": np.asfortranarray(np.eye(3)[:2]),
-        "objects": np.array(["a", None, (1, 2)], dtype=object),
-        "words": np.array(["ab", "c"]),
-        "scalar": np.float32(1.5),
-        "nested": ({"x": [1, 2.5, True, None, b"bytes"]}, 7),
-    }
-    raw = pickle.dumps(plain, protocol)
-    if protocol < 4:  # newer protocols give the lengths of names, so that they cannot be changed so easily
-        raw = raw.replace(b"numpy._core", b"numpy.core").replace(b"numpy.core", core)
-    read = load_pickle(io.BytesIO(raw), tmp_path)
-    assert read.keys() == plain.keys()
-    for key in ("array", "fortran", "objects", "words"):
-        np.testing.assert_array_equal(read[key], plain[key])
-        assert read[key].dtype == plain[key].dtype
-    assert read["scalar"] == np.float32(1.5)
-    assert read["nested"] == plain["nested"]
-
-
-def test_entries_of_an_npz(tmp_path):
-    np.savez(tmp_path / "a.npz", x=np.arange(3), d=np.array({"k": [1]}))
-    assert load_npz(tmp_path / "a.npz", "x").tolist() == [0, 1, 2]
-    assert load_npz(tmp_path / "a.npz", "d") == {"k": [1]}
-    assert load_npz(tmp_path / "a.npz", "none") is None
 
 
 # what there is
