@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from moga_st.data.pose.bvh import FROM_Z_UP
+from moga_st.data.pose.rig import FROM_Z_UP
 
 
 class Motion(NamedTuple):

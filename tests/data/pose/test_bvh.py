@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from moga_st.data.pose.bvh import BVH_NAMES, _to_zxy, write_bvh
+from moga_st.data.pose.bvh import _to_zxy, write_bvh
+from moga_st.data.pose.rig import NAMES
 from moga_st.data.pose.skeleton import BONES, PARENTS
 from moga_st.errors import BadInput
 from tests.bvh_reader import read_bvh
@@ -54,7 +55,7 @@ def test_a_rigid_skeleton_comes_back_where_it_was(tmp_path, seed):
     points = moving_body(40, seed, largest=3.1)
     write_bvh(tmp_path / "walk.bvh", points, 50.0)
     motion = read_bvh(tmp_path / "walk.bvh")
-    assert motion.names == BVH_NAMES
+    assert motion.names == NAMES
     assert motion.parents == PARENTS
     assert motion.fps == pytest.approx(50.0)
     np.testing.assert_allclose(motion.points_m, points, atol=1e-4)
