@@ -82,7 +82,8 @@ def _error(relative: Tensor, fps: Tensor, facing: Tensor, draws: Draws) -> Tenso
     noise = draws.normal("jitter", t, k * 2)
     drift = ((remembered * fresh[:, None]) @ noise).view(b, t, k, 2)
     step = relative.diff(dim=1).norm(dim=-1) * fps[:, None, None]  # boxes a second
-    speed = torch.cat([step[:, :1], step], 1).clamp(max=5.0)
+    step = step if t > 1 else torch.zeros_like(relative[..., 0])
+    speed = torch.cat([step[:, :1], step], 1)[:, :t].clamp(max=5.0)
     hardness = constant(HARDNESS, relative.device)
     behind = (facing < -0.2)[..., None] & (torch.arange(k, device=relative.device) < len(_FACE))
     size = draws.log_between("jitter size", 0.003, 0.02)[:, None, None] * hardness * torch.where(behind, 2.0, 1.0)

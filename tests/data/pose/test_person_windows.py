@@ -75,6 +75,13 @@ def test_a_window_is_the_same_in_whatever_batch(motion):
     assert not torch.equal(person_windows(motion, 6, torch.arange(8), 9, Variety()).poses_m, together.poses_m)
 
 
+def test_a_window_may_be_one_frame(motion):
+    keypoints, poses_m = person_windows(motion, 0, torch.arange(8), 1, Variety())
+    assert keypoints.shape == (8, 1, 22, 4)
+    assert keypoints.isfinite().all()
+    assert poses_m.isfinite().all()
+
+
 def test_layouts_show_their_keypoints_in_their_share_of_windows():
     _, points = noisy(512)
     seen = (points[..., 2] > 0).any(1)  # (b, 22)
