@@ -1,0 +1,123 @@
+"""One person's keypoints of any length, from any camera and detector, to poses in camera space.
+
+Shape legend: ``t`` frames, 22 canonical keypoints, 17 joints.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from moga_st.data.pose.skeleton import flip
+from moga_st.data.pose.smoothing import OneEuro
+from moga_st.data.pose.windows import blend, windows
+from moga_st.errors import BadInput
+from moga_st.models.person import PersonLifter
+
+ASSUMED_FOCAL = 1.0
+"""Focal length over the image's longer side where nobody knows it: 53 degrees across, between a phone and a webcam."""
+MAX_FPS = 60.0
+"""The highest frame rate in training: of faster videos, every second or third frame and so on is a clip of its own."""
+BATCH = 64  # windows at once: bounds memory
+
+
+def assumed_focal_px(size_px: tuple[int, int]) -> float:
+    """A focal length for an image whose camera is not known."""
+    return ASSUMED_FOCAL * max(size_px)
+
+
+def to_rays(keypoints_px: np.ndarray, size_px: tuple[int, int], focal_px: float, fps: float) -> Tensor:
+    """What a :class:`PersonLifter` reads: (t, 22, 3) pixels and confidence -> (t, 22, 4), the principal point in the
+    image's middle.
+
+    Raises:
+        BadInput: a focal length or frame rate that is not positive.
+    """
+    for name, value in (("focal length", focal_px), ("frame rate", fps)):
+        if not 0 < value < math.inf:
+            raise BadInput(f"{name}: expected more than 0, got {value}")
+    points = torch.from_numpy(np.asarray(keypoints_px, np.float32))
+    xy = (points[..., :2] - torch.tensor(size_px) / 2) / focal_px
+    seconds = (torch.arange(len(points)) / fps)[:, None, None].expand(-1, points.shape[1], 1)
+    return torch.cat([torch.where(points[..., 2:] > 0, xy, 0.0), points[..., 2:], seconds], -1)
+
+
+@torch.no_grad()
+def lift_person(
+    net: PersonLifter,
+    keypoints_px: np.ndarray,
+    size_px: tuple[int, int],
+    fps: float,
+    device: torch.device,
+    focal_px: float | None = None,
+    overlap: bool = True,
+) -> np.ndarray:
+    """Poses (t, 17, 3) in camera space, metres: x right, y down, z forward, from canonical keypoints (t, 22, 3).
+
+    Windows overlap by half and are blended, or lie side by side without ``overlap``; each prediction is averaged with
+    that of its mirror image.  Without ``focal_px`` it is :func:`assumed_focal_px`; a wrong one moves the person nearer
+    or further and hardly changes the pose.
+
+    Raises:
+        BadInput: see :func:`to_rays`.
+    """
+    rays = to_rays(keypoints_px, size_px, assumed_focal_px(size_px) if focal_px is None else focal_px, fps)
+    every = max(1, math.ceil(fps / MAX_FPS - 1e-6))
+    out = np.zeros((len(rays), 17, 3), np.float32)
+    for first in range(min(every, len(rays))):
+        out[first::every] = _lift(net, rays[first::every], every / fps, device, overlap)
+    return out
+
+
+def _lift(net: PersonLifter, rays: Tensor, interval_s: float, device: torch.device, overlap: bool) -> np.ndarray:
+    t, length = len(rays), net.config.frames
+    starts = windows(t, length, max(1, length // 2)) if overlap else np.arange(0, t, length)
+    numbers = torch.from_numpy(starts[:, None] + np.arange(length))
+    x = rays[numbers.clamp(0, t - 1)]  # beyond the ends the first or last frame is repeated, and time goes on
+    x[..., 3] = numbers[..., None] * interval_s
+    parts = [part.to(device) for part in x.split(BATCH)]
+    poses = torch.cat([((net(part) + flip(net(flip(part)))) / 2).float().cpu() for part in parts]).numpy()
+    return blend(poses, starts, t)
+
+
+def smooth_seen(keypoints_px: np.ndarray, fps: float, smooth: OneEuro) -> np.ndarray:
+    """Keypoints (t, 22, 3) filtered in time; what is not seen stays so, and the filter goes over it on a straight
+    line."""
+    out, frames = keypoints_px.astype(np.float32), np.arange(len(keypoints_px))
+    seen = out[..., 2] > 0
+    there = np.flatnonzero(seen.any(0))
+    if not len(there):
+        return out
+    for k in there:
+        known = np.flatnonzero(seen[:, k])
+        for axis in range(2):
+            out[:, k, axis] = np.interp(frames, known, out[known, k, axis])
+    out[:, there, :2] = smooth.smooth(out[:, there, :2], fps)
+    out[~seen] = 0
+    return out
+
+
+def stature_m(poses_m: np.ndarray) -> float:
+    """How tall the person of poses (t, 17, 3) is: the way along the bones from the top of the head over the spine to
+    the ankles, each bone's median over the frames, which is 95 % of the stature."""
+    chains = (((0, 7), (7, 8), (8, 9), (9, 10)), ((0, 1), (1, 2), (2, 3)), ((0, 4), (4, 5), (5, 6)))
+    lengths = [
+        sum(float(np.median(np.linalg.norm(poses_m[:, b] - poses_m[:, a], axis=-1))) for a, b in chain if a or b > 6)
+        for chain in chains
+    ]
+    return (lengths[0] + (lengths[1] + lengths[2]) / 2) / 0.95
+
+
+def scaled_to(poses_m: np.ndarray, height_m: float) -> np.ndarray:
+    """Poses in camera space of a person who is ``height_m`` tall: body and distance scaled together, so that they
+    project to the same keypoints.
+
+    Raises:
+        BadInput: a height that is no person's.
+    """
+    if not 0.4 <= height_m <= 2.6:
+        raise BadInput(f"body height: expected 0.4 to 2.6 m, got {height_m}")
+    return poses_m * np.float32(height_m / stature_m(poses_m))
