@@ -13,6 +13,8 @@ import torch
 import torch.distributed as td
 from torch import Tensor, nn
 
+from moga_st import shards
+
 
 def rank() -> int:
     return td.get_rank() if td.is_initialized() else 0
@@ -56,7 +58,9 @@ def max_over_ranks(value: float, device: torch.device) -> float:
 
 
 def rand_over_global_batch(local: int, device: torch.device) -> Tensor:
-    """Uniform draws, one an example: (local,).  Drawn for the global batch, then sliced by rank."""
+    """Uniform draws, one an example: (local,).  Drawn for the global batch, then sliced by rank or shard."""
+    if (here := shards.current()) is not None:
+        return here[0].rand(here[1], local)
     draws = torch.rand(local * world(), device=device)
     return draws[rank() * local : (rank() + 1) * local]
 

@@ -17,7 +17,7 @@ PACKAGE = Path(moga_st.__file__).parent
 LAYERS = [
     ["errors"],
     ["storage"],
-    ["config"],
+    ["config", "shards"],
     ["scores", "dist", "data.draws", "data.pose.skeleton"],
     ["device", "kernels"],
     ["record"],

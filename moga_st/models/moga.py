@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from moga_st import dist
 from moga_st.errors import BadInput
+from moga_st.kernels import block_cpu
 from moga_st.kernels.depthwise import depthwise_gelu, multi_order
 
 LAYER_SCALE_INIT = 1e-5
@@ -97,12 +98,16 @@ class DropPath(nn.Module):
             raise BadInput(f"drop path rate: expected a value in [0, 1), got {rate}")
         self.rate = rate
 
-    def forward(self, x: Tensor) -> Tensor:
+    def factors(self, x: Tensor) -> Tensor | None:
+        """What each example is multiplied by, (b,): 0 or 1 / (1 - rate); None where all are kept."""
         if self.rate == 0.0 or not self.training:
-            return x
+            return None
         keep = 1.0 - self.rate
-        mask = (dist.rand_over_global_batch(x.shape[0], x.device) < keep).to(x.dtype) / keep
-        return x * mask.view(-1, *[1] * (x.ndim - 1))
+        return (dist.rand_over_global_batch(x.shape[0], x.device) < keep).to(x.dtype) / keep
+
+    def forward(self, x: Tensor) -> Tensor:
+        factors = self.factors(x)
+        return x if factors is None else x * factors.view(-1, *[1] * (x.ndim - 1))
 
 
 class MogaBlock(nn.Module):
@@ -132,6 +137,8 @@ class MogaBlock(nn.Module):
         self.apply(init_conv)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.training and block_cpu.serves(self.spatial.double_silu):
+            return block_cpu.channel(block_cpu.spatial(x, self), self)
         x = x + self.drop_path(self.scale1 * self.spatial(self.norm1(x)))
         return x + self.drop_path(self.scale2 * self.channel(self.norm2(x)))
 
