@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from moga_st.errors import BadInput
-from moga_st.storage.arrays import build_array, plain_dtype
+from moga_st.storage.arrays import build_array, check_shape, plain_dtype
 from moga_st.storage.opcodes import Machine, Named, Reader, Source, Stranger, Unfinished, hashable
 from moga_st.storage.reading import check_size, file_size, open_file
 
@@ -62,11 +62,13 @@ class _Array(Unfinished):
 
 
 def _objects(shape: Any, data: Any) -> Any:
-    """An array of Python objects as a list, or as the one object that it holds."""
-    if not isinstance(data, list) or not isinstance(shape, tuple) or len(shape) > 1:
+    """An array of Python objects as lists in lists, or as the one object that it holds."""
+    if not isinstance(data, list) or not isinstance(shape, tuple) or len(shape) > 3:
         raise ValueError(f"an array of Python objects of shape {shape!r:.40}")
-    if len(data) != (shape[0] if shape else 1):
+    if len(data) != check_shape(shape):
         raise ValueError("an array of Python objects of another length")
+    for n in shape[:0:-1]:
+        data = [data[i : i + n] for i in range(0, len(data), n)] if n else []
     return data if shape else data[0]
 
 

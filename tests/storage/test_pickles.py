@@ -33,6 +33,7 @@ def test_plain_data_is_read_as_python_reads_it(tmp_path, protocol, core):
     shared = np.ones(3)
     given = {**PLAIN, "rest": REST, "o": collections.OrderedDict(x=1), "d": collections.defaultdict(list, y=[2])}
     given |= {"objects": np.array([{"k": 1}, None], object), "two": [shared, shared]}
+    given["table"] = np.array([[1, "a", None], [[2], {}, 3]], object)
     raw = pickle.dumps(given, protocol)
     if protocol < 4:  # newer protocols give the lengths of names, so that they cannot be changed so easily
         raw = raw.replace(b"numpy._core", b"numpy.core").replace(b"numpy.core", core)
@@ -42,6 +43,7 @@ def test_plain_data_is_read_as_python_reads_it(tmp_path, protocol, core):
         np.testing.assert_array_equal(read[key], array)
     assert read["rest"] == REST
     assert (read["o"], read["d"], read["objects"]) == ({"x": 1}, {"y": [2]}, [{"k": 1}, None])
+    assert read["table"] == [[1, "a", None], [[2], {}, 3]]
     assert read["two"][0] is read["two"][1]
 
 
@@ -112,7 +114,8 @@ class ForgedDtype:
         Forged((1, [1], "dtype", False, b"x" * 8)),
         Forged((1, (10,), "dtype", False, b"x" * 80), code="O"),
         Forged((1, (10,), "dtype", False, [1])),
-        Forged((1, (1, 1), "dtype", False, [1]), code="O"),
+        Forged((1, (1, 2), "dtype", False, [1]), code="O"),
+        Forged((1, (1, 1, 1, 1), "dtype", False, [1]), code="O"),
         Forged((1, (10,), "dtype", False, 10**9)),
         Forged((1, (10,), None, False, b"x" * 80)),
         Forged((1, (5,), "dtype", False, b"x" * 80), (3, "|", None, ("a",), {"a": (np.dtype("f8"), 10**9)}, 16, 1, 0)),
