@@ -11,36 +11,95 @@ from dataclasses import dataclass
 import numpy as np
 
 REACH = 0.4  # of a person's size: farther from where they are expected, it is someone else
+NOISE = 0.15  # of a person's size: what a box may be off by chance from one frame to the next
+FASTEST = 8.0  # body sizes a second: a sprinter does six
 
 
-def follow(people: Mapping[int, Sequence[np.ndarray]], patience: int) -> dict[int, list[int]]:
+def reach(step_s: float) -> float:
+    """How far from where they are expected a person may be found after ``step_s`` seconds, in body sizes."""
+    return NOISE + FASTEST * step_s
+
+
+def follow(
+    people: Mapping[int, Sequence[np.ndarray]], patience: int, frame_s: float | None = None
+) -> dict[int, list[int]]:
     """Number the people of a video: for each frame the number of each person in it, in the order given.
 
     A person is expected where their last two sightings lead at constant velocity.  In each frame, the pair of
-    a known and a seen person that are closest (:func:`distance`) is joined first, then the next, up to
-    :data:`REACH`.  Who is not joined is new, and who was not seen for more than ``patience`` frames does not
-    come back.  Numbers count from 0 as people appear, in one frame from left to right, whatever the order of
-    the detector's list.
+    a known and a seen person that are closest (:func:`distance`) is joined first, then the next, up to the distance
+    that a body can go since it was last seen (:func:`reach`), and no more than :data:`REACH` unless a body goes
+    farther from one frame to the next.  Who is not joined is new, and who was not seen for more than ``patience``
+    frames does not come back.  Numbers count from 0 as people appear, in one frame from left to right, whatever the
+    order of the detector's list.
+
+    Args:
+        frame_s: seconds from one frame to the next; left out, all are joined up to :data:`REACH`.
     """
     tracks: list[_Track] = []
+    active: list[int] = []
     numbers: dict[int, list[int]] = {}
     for frame in sorted(people):
         seen = people[frame]
         order = sorted(range(len(seen)), key=lambda i: np.nan_to_num(seen[i], nan=np.inf).tolist())
         order.sort(key=lambda i: box(seen[i])[0])
-        expected = {k: track.at(frame) for k, track in enumerate(tracks) if frame - track.frame <= patience}
-        pairs = sorted((distance(e, seen[i]), k, rank) for k, e in expected.items() for rank, i in enumerate(order))
+        active = [k for k in active if frame - tracks[k].frame <= patience]
+        expected = [tracks[k].at(frame) for k in active]
+        allowed = np.array([_allowed(frame - tracks[k].frame, frame_s) for k in active])
+        sizes_px = np.array([tracks[k].size_px for k in active])
+        apart, which, rank = _close_pairs(expected, [seen[i] for i in order], allowed.max(initial=0.0), sizes_px)
         found: dict[int, int] = {}
-        for apart, k, rank in pairs:
-            if apart < REACH and k not in found.values() and order[rank] not in found:
-                found[order[rank]] = k
-                tracks[k].go_on(frame, seen[order[rank]])
+        taken: set[int] = set()
+        for n in np.lexsort((rank, which, apart)).tolist():
+            k, i = active[which[n]], order[rank[n]]
+            if apart[n] < allowed[which[n]] and k not in taken and i not in found:
+                found[i] = k
+                taken.add(k)
+                tracks[k].go_on(frame, seen[i])
         for i in order:
             if i not in found:
                 found[i] = len(tracks)
+                active.append(len(tracks))
                 tracks.append(_Track(frame, seen[i]))
         numbers[frame] = [found[i] for i in range(len(seen))]
     return numbers
+
+
+def _allowed(frames: int, frame_s: float | None) -> float:
+    if frame_s is None:
+        return REACH
+    return min(reach(frames * frame_s), max(REACH, reach(frame_s)))
+
+
+def _close_pairs(
+    a: Sequence[np.ndarray], b: Sequence[np.ndarray], limit: float, at_least_px: np.ndarray | float = 0.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The :func:`distance` of all pairs whose boxes' middles are not farther apart than two sizes and the limit, with
+    the index of each in ``a`` and in ``b``.  Those in ``a`` are of a size of ``at_least_px``, however few joints they
+    show here."""
+    if not a or not b:
+        return np.zeros(0), np.zeros(0, int), np.zeros(0, int)
+    one, two = np.stack([p[:, :2] for p in a]), np.stack([p[:, :2] for p in b])
+    boxes = [np.stack([box(p) for p in group]) for group in (one, two)]
+    sizes = [(x[:, 2:] - x[:, :2]).max(-1) for x in boxes]
+    middles = [(x[:, 2:] + x[:, :2]) / 2 for x in boxes]
+    size = np.maximum(np.maximum(sizes[0], at_least_px)[:, None], sizes[1])
+    far = np.linalg.norm(middles[0][:, None] - middles[1], axis=-1)
+    with np.errstate(invalid="ignore"):  # nothing seen and no limit: 0 times infinity
+        near = (far <= (2.0 + limit) * size) & (size > 0)
+    i, k = np.nonzero(near)
+    joints = np.linalg.norm(one[i] - two[k], axis=-1)
+    common = np.isfinite(joints).sum(1)
+    typical = _median(joints, common)
+    showing = [np.asarray(np.isfinite(group).all(-1).any(-1)) for group in (one, two)]
+    middle = np.where(showing[0][i] & showing[1][k], far[i, k], np.inf)
+    return np.where(common >= 3, typical, middle) / size[i, k], i, k
+
+
+def _median(values: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Of each row's finite values, of which it has ``count``: far faster than numpy's nanmedian."""
+    ordered = np.sort(values, axis=1)  # NaN come last
+    rows, half = np.arange(len(values)), np.maximum(count, 1)
+    return (ordered[rows, (half - 1) // 2] + ordered[rows, half // 2]) / 2
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -48,15 +107,16 @@ def distance(a: np.ndarray, b: np.ndarray) -> float:
     the joints that both show, or the distance of the boxes' middles where they share fewer than three.  Infinite
     where one shows nothing.
     """
-    size = max(float((box(p)[2:] - box(p)[:2]).max()) for p in (a, b))
-    if not size > 0:
-        return float("inf")
+    apart, _, _ = _close_pairs([a], [b], np.inf)
+    return float(apart[0]) if len(apart) else float("inf")
+
+
+def jumped(a: np.ndarray, b: np.ndarray, size_px: float, step_s: float) -> bool:
+    """Whether ``b`` is farther from ``a`` than a body of this size can go in the time between: beyond :func:`reach`, in
+    the median of three joints or more that both show."""
     apart = np.linalg.norm(a[:, :2] - b[:, :2], axis=-1)
     apart = apart[np.isfinite(apart)]
-    if len(apart) < 3:
-        middles = [(box(p)[2:] + box(p)[:2]) / 2 for p in (a, b) if np.isfinite(p[:, :2]).all(-1).any()]
-        apart = np.linalg.norm(middles[0] - middles[1]) if len(middles) == 2 else np.inf
-    return float(np.median(apart)) / size
+    return len(apart) >= 3 and float(np.median(apart)) > reach(step_s) * size_px
 
 
 def box(points: np.ndarray) -> np.ndarray:
@@ -76,6 +136,13 @@ class _Track:
     frame: int  # of the last sighting
     points: np.ndarray
     velocity: np.ndarray | None = None  # (2,) pixels a frame; of the whole body, since single joints are noisy
+    size_px: float = 0.0  # the larger side of the box as it was lately, with most joints in view
+
+    def __post_init__(self) -> None:
+        self._see(self.points)
+
+    def _see(self, points: np.ndarray) -> None:
+        self.size_px = max(0.95 * self.size_px, float((box(points)[2:] - box(points)[:2]).max()))
 
     def at(self, frame: int) -> np.ndarray:
         if self.velocity is None:
@@ -91,3 +158,4 @@ class _Track:
             now = np.median(moved, axis=0) / (frame - self.frame)
             self.velocity = now if self.velocity is None else (self.velocity + now) / 2
         self.frame, self.points = frame, points
+        self._see(points)

@@ -210,12 +210,15 @@ def test_of_two_who_overlap_each_goes_on_where_the_overlap_is_largest(tmp_path):
 
 
 def test_one_person_who_runs_stays_one_person(tmp_path):
-    """Where no frame holds two people, boxes need not overlap."""
+    """Boxes need not overlap where the frames are far apart: half a body in a fifth of a second is a fast run, in a
+    30th of one it is someone else."""
     points = person(COCO17, 4)
     points[..., 0] += np.arange(4)[:, None] * 150.0 - 200.0
-    got = read_keypoints(save_json(tmp_path / "a.json", coco_entries(points)), size_px=SIZE)
+    path = save_json(tmp_path / "a.json", coco_entries(points))
+    got = read_keypoints(path, size_px=SIZE, fps=5.0)
     check(got, points, COCO17)
     assert "the only person" in got.note
+    assert read_keypoints(path, size_px=SIZE, fps=30.0).people == 4
 
 
 def test_people_written_are_read_with_all_that_the_video_says(tmp_path):
@@ -237,7 +240,7 @@ def test_joints_below_the_threshold_do_not_make_a_person_large(tmp_path):
     got = read_keypoints(save_json(tmp_path / "a.json", frames), size_px=SIZE)
     check(got, sure, COCO17)
     assert (got.person, got.people) == (0, 1)  # nor a person of their own
-    with pytest.raises(BadInput, match=r"a\.json: no joint of anyone has .* 0.95 or more; lower --min-confidence"):
+    with pytest.raises(BadInput, match=r"a\.json: no joint of anyone has .* 0.95 or more; lower `min_confidence`"):
         read_keypoints(tmp_path / "a.json", size_px=SIZE, min_confidence=0.95)
 
 
@@ -377,9 +380,11 @@ def test_everything_given_back_is_finite_whatever_is_missing(tmp_path):
         points[rng.random((25, 17)) < rng.uniform(0.3, 0.99)] = np.nan
         points[:, rng.random(17) < 0.4] = 0
         points[rng.integers(25), rng.integers(17)] = (500, 400, 0.9)  # something is seen
-        got = read_keypoints(save_npz(tmp_path / "a.npz", points, layout="h36m"), max_gap_s=seed / 20).points_px
+        found = read_keypoints(save_npz(tmp_path / "a.npz", points, layout="h36m"), max_gap_s=seed / 20)
+        got, points = found.points_px, points[found.frames]
         assert np.isfinite(got).all()
         seen = np.isfinite(points).all(-1) & (points[..., 2] > 0)
+        np.testing.assert_array_equal(found.invented, ~seen)
         np.testing.assert_allclose(got[seen], points[seen], atol=1e-3)
         np.testing.assert_array_equal(got[..., 2] > 0, seen)
 
@@ -398,8 +403,8 @@ def test_bad_input_names_the_file_and_the_remedy(tmp_path):
             assert path.name in str(error.value)
 
     good = save_json(tmp_path / "good.json", entries)
-    refuse("cannot be read as JSON", tmp_path / "nowhere.json")
-    refuse("cannot be read as npz", tmp_path / "nowhere.npz")
+    refuse("no such file", tmp_path / "nowhere.json")
+    refuse("no such file", tmp_path / "nowhere.npz")
     (tmp_path / "cut.json").write_text(json.dumps(entries)[:-5])
     refuse("cannot be read as JSON", tmp_path / "cut.json")
     (tmp_path / "empty").mkdir()
@@ -424,10 +429,11 @@ def test_bad_input_names_the_file_and_the_remedy(tmp_path):
     refuse("a confidence of 0.95 or more", good, min_confidence=0.95)
     entries[-1]["image_id"] = 100_000
     refuse("which is no clip", save_json(tmp_path / "photos.json", entries))
-    refuse("say which with --layout", save_npz(tmp_path / "a.npz", points))
+    refuse("say which with `layout`: h36m or coco or posetrack", save_npz(tmp_path / "a.npz", points))
     refuse("19 joints are no layout", save_npz(tmp_path / "a.npz", np.ones((3, 19, 3))))
     refuse(r"shape \(t, j, 2 or 3\)", save_npz(tmp_path / "a.npz", points[0]))
-    refuse("look normalised", save_npz(tmp_path / "a.npz", points / 1000, layout="coco"), min_confidence=0.0)
+    centred = points * (1 / 500, 1 / 500, 1) - (1, 1, 0)
+    refuse("look normalised", save_npz(tmp_path / "a.npz", centred, layout="coco"), min_confidence=0.0)
     refuse("no joint", save_npz(tmp_path / "a.npz", points * np.nan, layout="coco"))
     np.savez(tmp_path / "a.npz", poses=points)
     refuse("has no array 'keypoints'.*it has poses", tmp_path / "a.npz")
