@@ -15,7 +15,7 @@ from moga_st.data.video.digits import FashionMNISTConfig
 from moga_st.engine import RunConfig
 from moga_st.models.simvp import SimVPConfig
 from moga_st.optim import OptimConfig
-from moga_st.tasks.video import MovingDigitsConfig
+from moga_st.tasks.moving_digits import MovingDigitsConfig
 
 
 def config() -> RunConfig:

@@ -14,7 +14,7 @@ from moga_st.cli import main
 from moga_st.engine import RunConfig
 from moga_st.models.simvp import MogaTranslatorConfig, SimVPConfig
 from moga_st.optim import OptimConfig
-from moga_st.tasks.video import MovingDigitsConfig
+from moga_st.tasks.moving_digits import MovingDigitsConfig
 
 
 def config() -> RunConfig:

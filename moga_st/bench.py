@@ -28,12 +28,14 @@ from moga_st import kernels, optim
 from moga_st.config import ModelConfig, data_root
 from moga_st.data.video import moving_mnist
 from moga_st.device import autocast, setup
-from moga_st.engine import RunConfig, Runtime, Update, on_stream
+from moga_st.engine import RunConfig, Runtime
+from moga_st.engine.update import Update, on_stream
 from moga_st.errors import BadInput
 from moga_st.kernels.cases import cases
 from moga_st.models import to_device
-from moga_st.tasks.task import Setting, Task
-from moga_st.tasks.video import MovingDigits
+from moga_st.tasks.moving_digits import MovingDigits
+from moga_st.tasks.task import Setting, Task, with_own_loss
+from moga_st.tasks.video import VideoPrediction
 
 Steps = Mapping[str, Callable[[], object]]  # what to time, by name
 WARM_UP = {"cpu": 2, "cuda": Update.EAGER + 2}  # untimed calls of each variant: until a graph has been replayed
@@ -146,7 +148,7 @@ class Roofline(TorchDispatchMode):
         return out
 
 
-def run(config: RunConfig, args: BenchRecipe) -> list[dict[str, Any]]:
+def run_recipe(config: RunConfig, args: BenchRecipe) -> list[dict[str, Any]]:
     """One row a measurement: what, batch, ms, samples/s, memory (MB), the ratio against a named other, for a
     training step the share of its time that :class:`Roofline` says it cannot do without, and for inference the
     frames/s that come out."""
@@ -154,8 +156,9 @@ def run(config: RunConfig, args: BenchRecipe) -> list[dict[str, Any]]:
     setting = Setting(device, data_root(args.data_root), config.seed, config.batch_size)
     task = config.task.build(setting)
     rows = []
-    if isinstance(task, MovingDigits):
-        rows += _data(task, args.repeats)
+    config = dataclasses.replace(config, model=config.model.fit(task.spec))
+    if isinstance(task, VideoPrediction) and isinstance(task.data, MovingDigits):
+        rows += _data(task.data, args.repeats)
     if args.training:
         rows += _training(config, task, args, device)
     frames = _count(config.model)[2]
@@ -168,8 +171,8 @@ def run(config: RunConfig, args: BenchRecipe) -> list[dict[str, Any]]:
 
 
 def run_model(model: ModelConfig, args: BenchModel) -> list[dict[str, Any]]:
-    """What :func:`run` does, for a network of no recipe: forward with backward, and inference; all but "plain" in
-    bfloat16 on CUDA."""
+    """What :func:`run_recipe` does, for a network of no recipe: forward with backward, and inference; all but "plain"
+    in bfloat16 on CUDA."""
     device = _device(args)
     precision = "bfloat16" if device.type == "cuda" else "float32"
     rows = []
@@ -247,7 +250,7 @@ def _device(args: BenchKernels) -> torch.device:
 def _data(task: MovingDigits, repeats: int) -> list[dict[str, Any]]:
     """Batched generation on the device against the plain loop on one CPU core, which makes the first few batches."""
     batches, few, size, device = 32, 2, 512, task.setting.device
-    motion, frames, digits = task.config.motion, task.frames, task.digits["train"]
+    motion, frames, digits = task.config.motion, task.frames_of_window, task.digits["train"]
     parts = torch.arange(batches * size, device=device).split(size)
     slow_digits = digits.cpu().numpy()
     slow_draws = [moving_mnist.draw(0, part.cpu(), motion, len(digits)) for part in parts[:few]]
@@ -304,8 +307,14 @@ def _training_steps(config: RunConfig, task: Task, args: BenchRecipe, device: to
 def _update(config: RunConfig, task: Task, net: nn.Module, runtime: Runtime) -> Callable[[], None]:
     average = copy.deepcopy(net).requires_grad_(False) if config.optim.ema_decay else net
     optimiser = optim.build(net.train(), config.optim, on_device=runtime.cuda_graph)
-    update, number = Update(config, task, net, net, average, optimiser, runtime), itertools.count()
-    return lambda: update(next(number))
+    update = Update(config, task, net, with_own_loss(net), average, optimiser, runtime)
+    number = itertools.count()
+
+    def step() -> None:
+        i = next(number)
+        update(i, [task.fetch(i * config.accumulate + part) for part in range(config.accumulate)])
+
+    return step
 
 
 def _networks(model: ModelConfig, args: BenchModel, device: torch.device) -> dict[str, nn.Module]:

@@ -25,8 +25,11 @@ from moga_st.errors import BadInput, nearest
 if TYPE_CHECKING:
     from torch import nn
 
+    from moga_st.spec import InputSpec
+
 
 C = TypeVar("C", bound="Config")
+M = TypeVar("M", bound="ModelConfig")
 
 _parent = Path(__file__).parents[1]
 CHECKOUT = _parent if (_parent / "setup.cfg").is_file() else None
@@ -124,14 +127,23 @@ _KINDS: dict[str, type[Config]] = {}
 
 @dataclass(frozen=True)
 class ModelConfig(Config, rooms=("moga_st.models", "moga_st.integrations")):
-    """Describes one network; ``build()`` makes it, freshly initialised, on the CPU."""
+    """Describes one network."""
 
     @property
     def example_shape(self) -> tuple[int, ...]:
         """Shape of one input, without batch: where operations are counted and speed is measured."""
         raise NotImplementedError
 
+    def fit(self: M, spec: InputSpec) -> M:  # noqa: ARG002 (a network that takes anything has nothing to fit)
+        """This config with what it leaves open filled in from the data.
+
+        Raises:
+            BadInput: the data contradict what it does not leave open.
+        """
+        return self
+
     def build(self) -> nn.Module:
+        """The network, freshly initialised, on the CPU."""
         raise NotImplementedError
 
 

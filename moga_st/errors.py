@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable
 
 
-class BadInput(ValueError):
-    """Input the user can mend: the message names it, says what was expected and what to do."""
+class BadInput(Exception):
+    """Input the user can mend: the message names it, says what was expected and what to do.
+
+    It is no ValueError, so that nobody who expects those swallows it.
+    """
+
+
+class RunFailed(RuntimeError):
+    """The work itself cannot go on; what it saved before is whole."""
+
+
+class Interrupted(Exception):
+    """SIGINT or SIGTERM came; the state has been saved and the same command goes on from it."""
+
+    def __init__(self, signum: int):
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.signum = signum
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -40,6 +40,16 @@ class OptimConfig(Config, kind="optim"):
     ema_decay: float = 0.0
     """Decay of the exponential moving average of the weights that is evaluated and exported; 0 for none."""
 
+    def __post_init__(self) -> None:
+        shares = {"ema_decay": self.ema_decay, "warmup": self.warmup, "betas": max(self.betas)}
+        for name, value in shares.items():
+            if not 0 <= value < 1:
+                raise BadInput(f"optim.{name}: expected a value in [0, 1), got {value}")
+        if not (self.lr > 0 and self.clip_norm >= 0 and self.weight_decay >= 0):
+            raise BadInput("optim: lr must be positive, clip_norm and weight_decay not negative")
+        if self.algorithm == "adam" and self.weight_decay:
+            raise BadInput("optim.weight_decay: Adam has none; take adamw")
+
 
 class Muon(torch.optim.AdamW):
     """Orthogonalised momentum (Jordan 2024) for the groups with ``matrices`` true, AdamW for the others.
@@ -109,8 +119,6 @@ def build(net: nn.Module, config: OptimConfig, on_device: bool = False) -> torch
 
     ``on_device``: learning rate and decays are tensors there, and ``step`` is to be compiled (CUDA graphs).
     """
-    if config.algorithm == "adam" and config.weight_decay:
-        raise BadInput("optim.weight_decay: Adam has none; use --optim.algorithm adamw")
     layers = [m for m in net.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
     decayed = {id(m.weight) for m in layers}  # everything else is a bias, a norm or a scale
     matrices = {id(m.weight) for m in layers if getattr(m, "groups", 1) == 1 and len(m.weight) > 1}

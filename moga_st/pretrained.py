@@ -15,6 +15,7 @@ from moga_st.checkpoint import load_exactly
 from moga_st.config import ModelConfig
 from moga_st.errors import BadInput, nearest
 from moga_st.models import to_device
+from moga_st.spec import InputSpec
 from moga_st.storage import write_atomically
 
 SHIPPED = Path(__file__).parent / "weights"
@@ -26,10 +27,18 @@ class Weights(NamedTuple):
     tensors: dict[str, Tensor]
     model: ModelConfig
     about: dict[str, Any]  # run config, step, metrics, data source, ... as far as known
+    spec: InputSpec | None = None  # what the data gave the network; None where the file does not know
 
 
-def export_weights(path: Path, net: nn.Module, model: ModelConfig, about: dict[str, Any], half: bool = False) -> None:
-    """Write ``net``'s weights as safetensors with the model's config and ``about`` (JSON) inside, atomically.
+def export_weights(
+    path: Path,
+    net: nn.Module,
+    model: ModelConfig,
+    about: dict[str, Any],
+    half: bool = False,
+    spec: InputSpec | None = None,
+) -> None:
+    """Write ``net``'s weights as safetensors with the model's config, ``spec`` and ``about`` (JSON) inside, atomically.
 
     ``half`` stores matrices and kernels, which are nearly all of the file, as float16; vectors stay as they are,
     since running variances can be too small or too large for it.
@@ -37,7 +46,8 @@ def export_weights(path: Path, net: nn.Module, model: ModelConfig, about: dict[s
     tensors = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
     if half:
         tensors = {k: v.half() if v.is_floating_point() and v.squeeze().ndim > 1 else v for k, v in tensors.items()}
-    metadata = {"moga_st": json.dumps({"model": model.to_dict(), "about": about})}
+    content = {"model": model.to_dict(), "input": None if spec is None else spec.to_dict(), "about": about}
+    metadata = {"moga_st": json.dumps(content)}
     write_atomically(path, lambda part: part.write_bytes(safetensors_bytes(tensors, metadata)))
 
 
@@ -61,8 +71,10 @@ def read_weights(path: Path) -> Weights:
         raise BadInput(f"{path}: safetensors without a moga_st config; `moga-st convert` and training runs write one")
     try:
         content = json.loads(metadata)
-        return Weights(tensors, ModelConfig.from_dict(content["model"]), content["about"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:  # BadInput is a ValueError
+        spec = content.get("input")
+        spec = None if spec is None else InputSpec.from_dict(spec)
+        return Weights(tensors, ModelConfig.from_dict(content["model"]), content["about"], spec)
+    except (BadInput, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"{path}: its config cannot be used: {error}") from error
 
 
@@ -110,3 +122,23 @@ def find_weights(path: Path) -> Path:
         f"{path}: no such weights file{nearest(str(path), shipped())}; name a .safetensors file, a run's folder, "
         f"or one of the package's own: {', '.join(shipped())}"
     )
+
+
+def start_from(net: nn.Module, weights: str) -> str:
+    """Copy from ``weights`` (a file, a run's folder or a name) all tensors whose names and shapes are ``net``'s, in
+    place; returns what was taken and what was not, for people.
+
+    Raises:
+        BadInput: see :func:`read_weights`; or nothing fits.
+    """
+    path = find_weights(Path(weights))
+    given, own = read_weights(path).tensors, net.state_dict()
+    taken = {k: v for k, v in given.items() if k in own and own[k].shape == v.shape}
+    if not taken:
+        raise BadInput(f"{path}: none of its {len(given)} tensors fits this {type(net).__name__}")
+    net.load_state_dict({**own, **taken})
+    left = [k for k in own if k not in taken]
+    unused = [k for k in given if k not in taken]
+    said = f"started from {path}: took {len(taken)} of {len(own)} tensors"
+    said += f"; fresh: {', '.join(left[:5])}{' ...' if len(left) > 5 else ''}" if left else ""
+    return said + (f"; not used: {', '.join(unused[:5])}{' ...' if len(unused) > 5 else ''}" if unused else "")

@@ -13,6 +13,7 @@ import torch
 
 from moga_st import load_model, pretrained
 from moga_st.cli import main
+from moga_st.scores import Scores
 
 ROOT = Path(__file__).parents[1]
 RECIPE = str(ROOT / "tests" / "tiny.py")
@@ -44,11 +45,12 @@ def test_eval_prints_the_table_and_writes_json_and_pictures(trained, capsys):
     assert code == 0
     folder = next((trained / "runs" / "tiny").glob("*/eval"))
     record = json.loads((folder / "eval.json").read_text())
-    scores = record["scores"]
+    scores = Scores.from_dict(record["scores"])
     assert f"{scores['mse']:,.2f}" in out
-    assert f"{scores['copy_last/mse']:,.2f}" in out
-    assert {f"mse/frame/{i}" for i in range(1, 5)} <= scores.keys()
-    assert scores["mse"] == pytest.approx(np.mean([scores[f"mse/frame/{i}"] for i in range(1, 5)]))
+    assert f"{scores.baselines['copy last']['mse']:,.2f}" in out
+    by_frame = scores.model.by["frame"]["mse"]
+    assert list(by_frame) == ["1", "2", "3", "4"]
+    assert scores["mse"] == pytest.approx(np.mean(list(by_frame.values())))
     assert record["trained"]["run"]["steps"] == 20
     assert record["trained"]["seconds"] > 0
     assert record["trained"]["made_by"]["hardware"]["device"] == "cpu"
@@ -56,6 +58,14 @@ def test_eval_prints_the_table_and_writes_json_and_pictures(trained, capsys):
         assert iio.immeta(folder / f"{name}.gif")["duration"] == 200
         assert len(iio.imread(folder / f"{name}.gif")) == 8
         assert iio.imread(folder / f"{name}.png").shape[0] > 4 * 64
+
+
+def flat(values: dict) -> dict:
+    """Nested scores under one name each."""
+    out = {}
+    for k, v in values.items():
+        out |= {f"{k}/{n}": x for n, x in flat(v).items()} if isinstance(v, dict) else {k: v}
+    return out
 
 
 def test_eval_counts_every_sequence_once(trained, capsys):
@@ -66,7 +76,7 @@ def test_eval_counts_every_sequence_once(trained, capsys):
         recipe = trained / f"tiny_{size}.py"
         recipe.write_text(Path(RECIPE).read_text().replace("eval_batch=8", f"eval_batch={size}"))
         _, out, _ = run(capsys, "eval", trained / "runs" / "tiny", "--recipe", recipe, *flags)
-        scores.append(json.loads(out)["scores"])
+        scores.append(flat(json.loads(out)["scores"]))
     for other in scores[1:]:
         for name, value in scores[0].items():  # null where a copied frame is perfect and its PSNR infinite
             assert other[name] == (None if value is None else pytest.approx(value, rel=1e-6)), name
@@ -80,7 +90,7 @@ def test_evaluation_equals_the_plain_mean_over_the_exported_sequences(trained, c
     assert clips.shape == (22, 8, 16, 16)
     _, out, _ = run(capsys, "eval", trained / "runs" / "tiny", "--device", "cpu", *flags)
     copied = ((clips[:, 4:] - clips[:, 3:4]) ** 2).sum((2, 3)).mean()
-    assert json.loads(out)["scores"]["copy_last/mse"] == pytest.approx(copied, rel=1e-6)
+    assert json.loads(out)["scores"]["copy last"]["means"]["mse"] == pytest.approx(copied, rel=1e-6)
 
 
 @pytest.mark.parametrize("suffix", ["npy", "gif"])
@@ -137,7 +147,7 @@ def test_weights_of_ours_are_stored_in_half_the_size_and_keep_what_they_say(trai
     scores = []
     for path in (whole, half):
         code, out, _ = run(capsys, "eval", path, "--data-root", trained, "--json", "--out", tmp_path / path.stem)
-        scores.append(json.loads(out)["scores"]["mse"])
+        scores.append(json.loads(out)["scores"]["model"]["means"]["mse"])
     assert scores[0] == pytest.approx(scores[1], rel=1e-2)
 
 
@@ -182,7 +192,7 @@ def test_bench_times_the_kernels_against_a_copy_of_their_bytes(capsys):
         (["train", "mmnist_dmeo"], "unknown recipe 'mmnist_dmeo' (did you mean 'mmnist_demo'?)"),
         (["train", "mmnist_demo", "--optim.l", "1"], "--optim.lr"),
         (["train", "mmnist_demo", "--steps", "many"], "many"),
-        (["train", RECIPE, "--device", "cpu", "--model.frames-in", "3"], "not divisible by 8"),
+        (["train", RECIPE, "--device", "cpu", "--model.frames-in", "3"], "frames in: the model has 3, the data 4"),
         (["train", RECIPE, "--data-root", "/none"], "--data-root: /none is no folder"),
         (["eval", "/none.safetensors"], "/none.safetensors: no such weights file"),
         (["eval", "/none.safetensors", "--lpips", "--split", "val"], "--lpips: is scored on the test set only"),
@@ -220,7 +230,7 @@ def test_help_is_quick_and_complete(capsys):
     code, out, _ = run(capsys, "train", "mmnist_demo", "--help")
     assert code == 0
     assert "--model.translator.width INT" in out
-    code = "import sys; from moga_st import cli; cli._recipe_names(); print('torch' in sys.modules)"
+    code = "import sys; from moga_st.cli.main import usage; usage(); print('torch' in sys.modules)"
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
     assert result.stdout.strip() == "False"

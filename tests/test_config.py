@@ -18,7 +18,7 @@ LAYERS = [
     ["errors"],
     ["storage"],
     ["config", "shards"],
-    ["scores", "dist", "data.draws", "data.pose.skeleton"],
+    ["scores", "spec", "dist", "data.draws", "data.pose.skeleton"],
     ["device", "kernels"],
     ["record"],
     ["data", "models", "metrics", "optim", "checkpoint"],
@@ -44,7 +44,11 @@ def room(module: str) -> str | None:
 def imports(path: Path) -> set[str]:
     tree = ast.parse(path.read_text())
     found = set()
+    types = [n for n in ast.walk(tree) if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
+    for_types = {id(n) for block in types for n in ast.walk(block)}  # what nothing needs when it runs
     for node in ast.walk(tree):
+        if id(node) in for_types:
+            continue
         if isinstance(node, ast.Import):
             found |= {a.name for a in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:

@@ -17,10 +17,14 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from moga_st import checkpoint, engine, load_model, optim, pretrained, recipes
+from moga_st import checkpoint, load_model, optim, pretrained, recipes
 from moga_st.config import ModelConfig
-from moga_st.engine import RunConfig, RunFailed, Runtime, run_folder, seed_of, train
-from moga_st.errors import BadInput
+from moga_st.engine import RunConfig, Runtime, train
+from moga_st.engine.run import Run, read_jsonl, run_folder
+from moga_st.engine.update import Update, seed_of
+from moga_st.errors import BadInput, Interrupted, RunFailed
+from moga_st.scores import Score, Scores
+from moga_st.tasks.task import Setting
 from tests.test_checkpoint import limited
 
 ROOT = Path(__file__).parents[1]
@@ -90,7 +94,7 @@ def test_training_lowers_the_loss_and_exports_the_best_average(straight):
     weights = pretrained.read_weights(straight / "best.safetensors")
     assert weights.about["best"] == min(scores.values())
     # the exported file really is what was scored
-    task = config.task.build(engine.Setting(torch.device("cpu"), straight))
+    task = config.task.build(Setting(torch.device("cpu"), straight))
     assert task.evaluate(load_model(straight))["mse"] == pytest.approx(weights.about["best"], rel=1e-5)
 
 
@@ -108,7 +112,7 @@ def test_a_signal_saves_and_the_run_goes_on_exactly(straight, runtime, monkeypat
     if config is not TINY:
         straight = train(config, dataclasses.replace(runtime, runs=runtime.runs / "straight"))
     calls = 0
-    original = engine.optim.schedule
+    original = optim.schedule
 
     def schedule(*args):
         nonlocal calls
@@ -117,12 +121,12 @@ def test_a_signal_saves_and_the_run_goes_on_exactly(straight, runtime, monkeypat
             os.kill(os.getpid(), signal.SIGTERM)
         return original(*args)
 
-    monkeypatch.setattr(engine.optim, "schedule", schedule)
-    with pytest.raises(engine.Interrupted) as stop:
+    monkeypatch.setattr(optim, "schedule", schedule)
+    with pytest.raises(Interrupted) as stop:
         train(config, runtime)
     assert stop.value.signum == signal.SIGTERM
     assert checkpoint.load(run_folder(config, runtime.runs) / "last.pt")["state"]["step"] == steps
-    monkeypatch.setattr(engine.optim, "schedule", original)
+    monkeypatch.setattr(optim, "schedule", original)
     assert_same_run(train(config, runtime), straight)
 
 
@@ -130,7 +134,7 @@ def test_log_windows_survive_a_stop(runtime, monkeypatch):
     """A loss logged over several updates is their mean even when the run stopped between them."""
     config = dataclasses.replace(TINY, name="windows")
     whole = train(config, dataclasses.replace(runtime, runs=runtime.runs / "whole", log_every=4))
-    original, calls = engine.optim.schedule, 0
+    original, calls = optim.schedule, 0
 
     def schedule(*args):
         nonlocal calls
@@ -139,9 +143,9 @@ def test_log_windows_survive_a_stop(runtime, monkeypatch):
             os.kill(os.getpid(), signal.SIGINT)
         return original(*args)
 
-    monkeypatch.setattr(engine.optim, "schedule", schedule)
+    monkeypatch.setattr(optim, "schedule", schedule)
     runtime = dataclasses.replace(runtime, log_every=4)
-    with pytest.raises(engine.Interrupted):
+    with pytest.raises(Interrupted):
         train(config, runtime)
     assert_same_run(train(config, runtime), whole)
 
@@ -221,7 +225,7 @@ def test_accumulated_parts_give_the_gradient_of_the_whole(runtime, monkeypatch):
     def record(parameters, _):
         gradients.append(torch.cat([p.grad.flatten().clone() for p in parameters]))
 
-    monkeypatch.setattr(engine.nn.utils, "clip_grad_norm_", record)
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", record)
     for parts in (1, 2, 4):
         optim = dataclasses.replace(TINY.optim, ema_decay=0.0)
         config = dataclasses.replace(TINY, model=PlainConfig(), optim=optim, accumulate=parts, steps=1)
@@ -233,21 +237,21 @@ def test_accumulated_parts_give_the_gradient_of_the_whole(runtime, monkeypatch):
 
 def test_accumulated_parts_are_the_parts_of_the_batch(runtime):
     config = TINY
-    task = config.task.build(engine.Setting(torch.device("cpu"), runtime.runs, 0, 4))
-    halves = config.task.build(engine.Setting(torch.device("cpu"), runtime.runs, 0, 2))
-    whole = task.batch(torch.tensor(3))
+    task = config.task.build(Setting(torch.device("cpu"), runtime.runs, 0, 4))
+    halves = config.task.build(Setting(torch.device("cpu"), runtime.runs, 0, 2))
+    whole = task.batch(torch.tensor(3), None)
     for i in range(2):
-        for part, full in zip(halves.batch(torch.tensor(6 + i)), whole, strict=True):
+        for part, full in zip(halves.batch(torch.tensor(6 + i), None), whole, strict=True):
             torch.testing.assert_close(part, full[2 * i : 2 * i + 2], rtol=0, atol=0)
 
 
-def update_of(config: RunConfig, root: Path, on_device: bool) -> engine.Update:
-    task = config.task.build(engine.Setting(torch.device("cpu"), root, config.seed, 2))
+def update_of(config: RunConfig, root: Path, on_device: bool) -> Update:
+    task = config.task.build(Setting(torch.device("cpu"), root, config.seed, 2))
     torch.manual_seed(0)
     net = config.model.build()
     average = copy.deepcopy(net).requires_grad_(False)
     optimiser = optim.build(net, config.optim, on_device)
-    return engine.Update(config, task, net.train(), net, average, optimiser, Runtime(device="cpu"))
+    return Update(config, task, net.train(), net, average, optimiser, Runtime(device="cpu"))
 
 
 class NoWaiting(TorchDispatchMode):
@@ -267,10 +271,10 @@ def test_an_update_with_its_numbers_on_the_device_is_the_update_with_numbers(tmp
     # as inductor would have it, without a C++ compiler
     tensors._optimise = torch.compile(tensors.optimiser.step, backend="aot_eager")
     for number in range(6):
-        plain(number)
+        plain(number, [None, None])
         # a capture comes after so many, and must find everything compiled
-        with torch.compiler.set_stance("fail_on_recompile" if number >= engine.Update.EAGER else "default"):
-            tensors(number)
+        with torch.compiler.set_stance("fail_on_recompile" if number >= Update.EAGER else "default"):
+            tensors(number, [None, None])
     assert tensors.lr == plain.lr
     assert isinstance(tensors.optimiser.param_groups[0]["lr"], torch.Tensor)
     for ours, theirs in zip(tensors.net.parameters(), plain.net.parameters(), strict=True):
@@ -314,7 +318,7 @@ def test_a_run_with_a_cuda_graph_follows_the_run_without(tmp_path, config):
     for cuda_graph in (False, True):
         runs = tmp_path / str(cuda_graph)
         folders.append(train(config, Runtime("cuda", tmp_path, runs, cuda_graph=cuda_graph, log_every=1)))
-    losses = [[line["loss"] for line in engine.read_jsonl(f / "metrics.jsonl") if "loss" in line] for f in folders]
+    losses = [[line["loss"] for line in read_jsonl(f / "metrics.jsonl") if "loss" in line] for f in folders]
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
 
@@ -325,12 +329,14 @@ def test_a_cuda_graph_without_cuda_is_refused(runtime):
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(runtime, monkeypatch):
     config = dataclasses.replace(TINY, validate_every=4)
-    original = TINY.task.build(engine.Setting(torch.device("cpu"), runtime.runs)).__class__.loss
+    original = TINY.task.build(Setting(torch.device("cpu"), runtime.runs)).__class__.loss
     monkeypatch.setattr(
-        "moga_st.tasks.video.MovingDigits.loss",
-        lambda self, net, batch: original(self, net, batch) * (float("nan") if batch[0].sum() == poison else 1.0),
+        "moga_st.tasks.video.VideoPrediction.loss",
+        lambda self, net, batch, step: (
+            original(self, net, batch, step) * (float("nan") if batch[0].sum() == poison else 1.0)
+        ),
     )
-    poison = config.task.build(engine.Setting(torch.device("cpu"), runtime.runs, 0, 2)).batch(torch.tensor(15))[0].sum()
+    poison = config.task.build(Setting(torch.device("cpu"), runtime.runs, 0, 2)).batch(torch.tensor(15), None)[0].sum()
     runtime = dataclasses.replace(runtime, save_every=1e9, log_every=100)  # found at the next save, not before
     with pytest.raises(RunFailed, match=r"update 8: the loss is not finite; .*last\.pt keeps the last good state"):
         train(config, runtime)
@@ -341,14 +347,14 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(runtime, 
 
 def test_a_weight_that_is_not_finite_is_never_saved(runtime, monkeypatch):
     """The loss may be fine and its gradient not."""
-    original = engine.Update.__call__
+    original = Update.__call__
 
-    def spoil(self, number):
-        original(self, number)
+    def spoil(self, number, fetched):
+        original(self, number, fetched)
         if number == 7:
             next(self.net.parameters()).data.fill_(float("inf"))
 
-    monkeypatch.setattr(engine.Update, "__call__", spoil)
+    monkeypatch.setattr(Update, "__call__", spoil)
     with pytest.raises(RunFailed, match="update 8: a weight became infinite"):
         train(TINY, runtime)
     state = checkpoint.load(run_folder(TINY, runtime.runs) / "last.pt")
@@ -356,7 +362,7 @@ def test_a_weight_that_is_not_finite_is_never_saved(runtime, monkeypatch):
 
 
 def test_a_full_disk_stops_the_run_and_loses_nothing(straight, runtime, monkeypatch):
-    original, calls = engine.checkpoint.save, 0
+    original, calls = checkpoint.save, 0
 
     def save(path, state):
         nonlocal calls
@@ -366,17 +372,17 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(straight, runtime, monkeypa
         with limited(5000):
             return original(path, state)
 
-    monkeypatch.setattr(engine.checkpoint, "save", save)
+    monkeypatch.setattr(checkpoint, "save", save)
     with pytest.raises(RunFailed, match=r"cannot be written.*free some space"):
         train(TINY, runtime)
     folder = run_folder(TINY, runtime.runs)
     assert checkpoint.load(folder / "last.pt")["state"]["step"] == 3
-    monkeypatch.setattr(engine.checkpoint, "save", original)
+    monkeypatch.setattr(checkpoint, "save", original)
     assert_same_run(train(TINY, runtime), straight)
 
 
 def test_a_disk_full_at_a_log_line_is_named(straight, runtime, monkeypatch):
-    original, folder = engine.Run.log, run_folder(TINY, runtime.runs)
+    original, folder = Run.log, run_folder(TINY, runtime.runs)
 
     def log_on_a_full_disk(self, step, values, seconds):
         if step < 3:
@@ -384,10 +390,10 @@ def test_a_disk_full_at_a_log_line_is_named(straight, runtime, monkeypatch):
         with limited((folder / "metrics.jsonl").stat().st_size + 5):
             return original(self, step, values, seconds)
 
-    monkeypatch.setattr(engine.Run, "log", log_on_a_full_disk)
+    monkeypatch.setattr(Run, "log", log_on_a_full_disk)
     with pytest.raises(RunFailed, match=r"cannot be written.*free some space"):
         train(TINY, runtime)
-    monkeypatch.setattr(engine.Run, "log", original)
+    monkeypatch.setattr(Run, "log", original)
     assert_same_run(train(TINY, runtime), straight)
 
 
@@ -402,7 +408,7 @@ def test_a_run_folder_belongs_to_one_process(runtime):
 
 
 def test_weights_that_predict_nonsense_are_never_exported(runtime, monkeypatch):
-    monkeypatch.setattr("moga_st.tasks.video.MovingDigits.evaluate", lambda *_: {"mse": float("nan")})
+    monkeypatch.setattr("moga_st.tasks.video.VideoPrediction.evaluate", lambda *_: Scores(Score({"mse": float("nan")})))
     with pytest.raises(RunFailed, match="update 6: validation mse is nan"):
         train(TINY, runtime)
     assert not (run_folder(TINY, runtime.runs) / "best.safetensors").exists()
@@ -434,14 +440,20 @@ def test_a_run_is_not_resumed_on_other_data(runtime):
         ({"steps": 0}, "steps: expected at least 1"),
         ({"accumulate": 3}, "batch_size 4 is not divisible by accumulate 3"),
         ({"seed": -1}, "seed: expected 0 or more"),
-        ({"optim": dataclasses.replace(TINY.optim, ema_decay=1.0)}, r"ema_decay: expected a value in \[0, 1\)"),
-        ({"optim": dataclasses.replace(TINY.optim, lr=0.0)}, "lr must be positive"),
-        ({"task": dataclasses.replace(TINY.task, frames_out=1)}, r"model\.frames_out must be task\.frames_out"),
+        ({"name": "../x"}, "it names a folder"),
+        ({"optim": {"ema_decay": 1.0}}, r"ema_decay: expected a value in \[0, 1\)"),
+        ({"optim": {"lr": 0.0}}, "lr must be positive"),
+        ({"task": {"frames_out": 1}}, "frames out: the model has 4, the data 1; leave the model's out"),
     ],
 )
 def test_fields_out_of_range_are_named(runtime, changes, message):
+    def changed() -> RunConfig:
+        parts = {k: v for k, v in changes.items() if isinstance(v, dict)}
+        replaced = {k: dataclasses.replace(getattr(TINY, k), **v) for k, v in parts.items()}
+        return dataclasses.replace(TINY, **{**changes, **replaced})
+
     with pytest.raises(BadInput, match=message):
-        train(dataclasses.replace(TINY, **changes), runtime)
+        train(changed(), runtime)
 
 
 def test_bfloat16_trains(runtime):

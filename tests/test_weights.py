@@ -9,9 +9,9 @@ import torch
 from moga_st import load_model, pretrained
 from moga_st.data.pose.sources import GeneratedConfig
 from moga_st.data.video import digits
+from moga_st.tasks.moving_digits import MovingDigitsConfig
 from moga_st.tasks.pose import PoseConfig
 from moga_st.tasks.task import Setting
-from moga_st.tasks.video import MovingDigitsConfig
 
 RECORDS = Path(__file__).parents[1] / "experiments" / "records"
 
@@ -36,8 +36,8 @@ def test_the_shipped_lifter_lifts_a_body_it_has_never_seen(tmp_path):
         Setting(torch.device("cpu"), tmp_path)
     )
     scores = task.evaluate(load_model("lifter_xs_27f"), "val")
-    assert scores["mpjpe"] < 0.6 * scores["mean_pose/mpjpe"]
-    assert scores["p_mpjpe"] < 0.5 * scores["mean_pose/p_mpjpe"]
+    assert scores["mpjpe"] < 0.6 * scores.baselines["mean pose"]["mpjpe"]
+    assert scores["p_mpjpe"] < 0.5 * scores.baselines["mean pose"]["p_mpjpe"]
 
 
 class OfflineDigits(digits.DigitsConfig):
@@ -48,9 +48,9 @@ class OfflineDigits(digits.DigitsConfig):
 
 
 def test_the_shipped_predictor_knows_where_digits_go(tmp_path):
-    task = MovingDigitsConfig(OfflineDigits(), val_sequences=32, eval_batch=32).build(
+    task = MovingDigitsConfig(digits=OfflineDigits(), val_sequences=32, eval_batch=32).build(
         Setting(torch.device("cpu"), tmp_path)
     )
     scores = task.evaluate(load_model("mmnist_compact"), "val")
-    assert scores["mse"] < 0.3 * scores["copy_last/mse"]
-    assert scores["ssim"] > scores["copy_last/ssim"]
+    assert scores["mse"] < 0.3 * scores.baselines["copy last"]["mse"]
+    assert scores["ssim"] > scores.baselines["copy last"]["ssim"]

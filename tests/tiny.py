@@ -11,7 +11,7 @@ from moga_st.data.video.moving_mnist import MotionConfig
 from moga_st.engine import RunConfig
 from moga_st.models.simvp import MogaTranslatorConfig, SimVPConfig
 from moga_st.optim import OptimConfig
-from moga_st.tasks.video import MovingDigitsConfig
+from moga_st.tasks.moving_digits import MovingDigitsConfig
 
 
 @dataclass(frozen=True)

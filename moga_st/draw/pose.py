@@ -74,6 +74,28 @@ class Scene:
         return np.stack([PANEL / 2 + self.scale * x, PANEL / 2 - self.scale * up], axis=-1)
 
 
+@dataclass(frozen=True, eq=False)
+class LiftedClip:
+    """Keypoints, the poses that a network made of them, and the true ones; z up, y away from the camera."""
+
+    name: str
+    title: str
+    keypoints_px: np.ndarray
+    """(t, 17, 3): x and y in pixels, and confidence."""
+    size_px: tuple[int, int]
+    """Width and height of the image."""
+    fps: float
+    poses_m: np.ndarray
+    """(t, 17, 3) root-relative."""
+    truth_m: np.ndarray | None = None
+    """(t, 17, 3) root-relative; None where it is not known."""
+
+    def save(self, stem: Path) -> list[Path]:
+        """See :func:`save_lift`."""
+        shown = (self.keypoints_px, self.size_px, self.poses_m, self.fps, self.title)
+        return save_lift(stem, *shown, truth_m=self.truth_m)
+
+
 def save_lift(
     stem: Path,
     keypoints_px: np.ndarray,

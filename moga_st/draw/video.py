@@ -1,14 +1,17 @@
 """Pictures of predicted clips: a PNG strip to print and a GIF to watch.  Pure numpy and Pillow.
 
-Shape legend: ``t`` frames, ``h w`` size, ``c`` 1 (grey) or 3 (RGB) channels; values in [0, 1].
+Shape legend: ``t`` frames, ``h w`` size, ``c`` channels; images are 1 (grey) or 3 (RGB) channels in [0, 1].
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from moga_st.spec import InputSpec
 
 GAP = 3  # pixels between frames
 MARGIN = 112  # pixels for the row labels of a strip
@@ -16,21 +19,54 @@ CAPTION = 18  # pixels for a line of text
 PAPER, INK = (255, 255, 255), (40, 40, 40)
 
 
+@dataclass(frozen=True, eq=False)
+class PredictedClip:
+    """A clip, what a network predicted of it, and what really came: arrays as a network sees them."""
+
+    name: str
+    title: str
+    past: np.ndarray
+    """(t_in, c, h, w)"""
+    prediction: np.ndarray
+    """(t_out, c, h, w)"""
+    truth: np.ndarray | None = None
+    """What really came, (t, c, h, w) with t <= t_out; None where the clip ends."""
+    spec: InputSpec | None = None
+    """Names and scale of the channels; None for frames in [0, 1]."""
+
+    def save(self, stem: Path) -> list[Path]:
+        """Write ``stem``.png, a strip with a row each for input, truth, prediction and error, and ``stem``.gif, in
+        which the clip plays and the panels part where the prediction begins.  Frames of one or three channels in
+        [0, 1] are drawn as images; of any others every channel has a picture of its own, ``stem``_CHANNEL, from its
+        lowest to its highest true value."""
+        parts = (self.past, self.prediction, self.truth)
+        channels = self.past.shape[1]
+        if channels in (1, 3) and not (self.spec is not None and self.spec.unit):
+            return save_prediction(stem, *parts, self.title)
+        names = self.spec.channels if self.spec is not None and self.spec.channels else range(channels)
+        known = [x for x in (self.past, self.truth) if x is not None]
+        paths = []
+        for i, name in enumerate(names):
+            values = np.concatenate([x[:, i] for x in known])
+            low, high = values.min(), values.max()
+            one = [None if x is None else (x[:, i : i + 1] - low) / max(high - low, 1e-12) for x in parts]
+            past, prediction, truth = one
+            assert past is not None
+            assert prediction is not None
+            at = stem if channels == 1 else stem.with_name(f"{stem.name}_{name}")
+            paths += save_prediction(at, past, prediction, truth, f"{self.title}, {name}")
+        return paths
+
+
 def save_prediction(
     stem: Path, past: np.ndarray, pred: np.ndarray, true: np.ndarray | None = None, title: str = ""
 ) -> list[Path]:
-    """Write ``stem``.png, a strip with a row each for input, truth, prediction and error, and ``stem``.gif, in
-    which the clip plays and the panels part where the prediction begins.
-
-    Args:
-        past: input frames (t_in, c, h, w).
-        pred: predicted frames (t_out, c, h, w).
-        true: what really came, (t, c, h, w) with t <= t_out; without it there is no truth and no error row.
-    """
+    """What :meth:`PredictedClip.save` does, for frames (t, 1 or 3, h, w) in [0, 1]."""
     past, pred = _rgb(past), _rgb(pred)
     truth = None if true is None else _rgb(true)
     error = None if true is None else _signed_error(pred[: len(true)], _rgb(true))
-    scale = max(1, 64 // past.shape[1])
+    longest = max(past.shape[1:3])
+    scale = max(1, 64 // longest)
     rows = [("input", 1, past), ("truth", len(past) + 1, truth), ("prediction", len(past) + 1, pred)]
     rows += [("error", len(past) + 1, error)]
     legend = "" if error is None else "   (error: red too bright, blue too dark)"
@@ -39,22 +75,20 @@ def save_prediction(
     strip = _strip(labelled, title + legend)
     png, gif = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".gif")
     strip.save(png)
-    scale = max(1, 160 // past.shape[1])
-    frames = [
-        _panel([("input", past[i], scale)], f"{title}  frame {i + 1}", 3 if truth is not None else 1)
-        for i in range(len(past))
-    ]
+    scale = max(1, 160 // longest)
+    slots = 3 if truth is not None else 1
+    frames = [_panel([("input", past[i], scale)], f"{title}  frame {i + 1}", slots) for i in range(len(past))]
     for i in range(len(pred)):
         panels = [("prediction", pred[i], scale)]
         if truth is not None and error is not None and i < len(truth):
             panels = [("truth", truth[i], scale), *panels, ("error", error[i], scale)]
-        frames.append(_panel(panels, f"{title}  frame {len(past) + i + 1}", 3 if truth is not None else 1))
+        frames.append(_panel(panels, f"{title}  frame {len(past) + i + 1}", slots))
     frames[0].save(gif, save_all=True, append_images=frames[1:], duration=200, loop=0)
     return [png, gif]
 
 
 def _rgb(frames: np.ndarray) -> np.ndarray:
-    """(t, c, h, w) in [0, 1] -> (t, h, w, 3) uint8."""
+    """(t, 1 or 3, h, w) in [0, 1] -> (t, h, w, 3) uint8."""
     frames = np.clip(np.nan_to_num(frames), 0.0, 1.0).transpose(0, 2, 3, 1)
     return np.repeat((frames * 255).round().astype(np.uint8), 3 // frames.shape[-1], axis=-1)
 

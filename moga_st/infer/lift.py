@@ -11,10 +11,9 @@ from torch import nn
 
 from moga_st.data.pose.camera import normalise_screen
 from moga_st.data.pose.keypoints import Keypoints
-from moga_st.data.pose.skeleton import flip
 from moga_st.data.pose.smoothing import OneEuro
-from moga_st.data.pose.windows import blend, cut, windows
 from moga_st.errors import BadInput
+from moga_st.infer.windows import lift_overlapping
 from moga_st.models.lifter import Lifter
 
 BATCH = 64  # windows at once: bounds memory
@@ -46,16 +45,8 @@ def lift(net: nn.Module, keypoints: Keypoints, device: torch.device, smooth: One
     if smooth is not None:
         points[..., :2] = smooth.smooth(points[..., :2], keypoints.fps)
     size = torch.tensor(keypoints.size_px, dtype=torch.float32)
-    screen = normalise_screen(torch.from_numpy(points).float(), size)[..., : net.config.channels].numpy()
-    t, length = len(screen), net.config.frames
-    # a net that gives only the centre frame needs a window around each
-    starts = np.arange(t) - length // 2 if net.config.centre_only else windows(t, length, max(1, length // 2))
-    predicted = []
-    for i in range(0, len(starts), BATCH):
-        x = torch.from_numpy(cut(screen, starts[i : i + BATCH], length)).to(device)
-        predicted.append(((net(x) + flip(net(flip(x)))) / 2).float().cpu())
-    poses = torch.cat(predicted).numpy()
-    poses = poses[:, 0] if net.config.centre_only else blend(poses, starts, t)
+    screen = normalise_screen(torch.from_numpy(points).float(), size)[..., : net.config.channels]
+    poses = lift_overlapping(net, screen.to(device), net.config.frames, BATCH)
     return poses - poses[:, :1]
 
 

@@ -232,8 +232,8 @@ def _pretrained(init_cfg: Any) -> str | None:
 
 
 def _read_weights(checkpoint: str) -> tuple[dict[str, Tensor], ModelConfig]:
-    tensors, config, _ = read_weights(Path(checkpoint))
-    return tensors, config
+    weights = read_weights(Path(checkpoint))
+    return weights.tensors, weights.model
 
 
 def _backbone_of(checkpoint: str) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ from moga_st.errors import BadInput
 
 SSIM_RANGE = 1.0
 SSIM_RANGE_PUBLISHED = 2.0
+SSIM_WINDOW = 7
 
 
 def mse(pred: Tensor, true: Tensor) -> Tensor:
@@ -50,7 +51,7 @@ def ssim(pred: Tensor, true: Tensor, data_range: float = SSIM_RANGE) -> Tensor:
     Raises:
         BadInput: frames smaller than the 7x7 window.
     """
-    window = 7
+    window = SSIM_WINDOW
     if min(pred.shape[-2:]) < window:
         raise BadInput(f"SSIM needs frames of at least {window}x{window} pixels, got {tuple(pred.shape[-2:])}")
     x = pred.double().clamp(0, 1).reshape(-1, *pred.shape[-3:])

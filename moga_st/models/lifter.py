@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from moga_st.config import ModelConfig
 from moga_st.errors import BadInput
 from moga_st.models.moga import MogaBlock, init_conv
+from moga_st.spec import InputSpec, agreed
 
 JOINT_COUNT = 17
 HIP = 0
@@ -57,6 +58,15 @@ class LifterConfig(ModelConfig, kind="lifter"):
     @property
     def example_shape(self) -> tuple[int, ...]:
         return (self.frames, JOINT_COUNT, self.channels)
+
+    def fit(self, spec: InputSpec) -> LifterConfig:
+        if len(spec.shape) != 3 or spec.shape[1] != JOINT_COUNT:
+            raise BadInput(
+                f"a lifter takes keypoints (t, {JOINT_COUNT}, c); this data has inputs of shape {spec.shape}"
+            )
+        agreed("frames", self.frames, spec.shape[0], 27)
+        agreed("channels", self.channels, spec.shape[2], 2)
+        return self
 
     def build(self) -> Lifter:
         return Lifter(self)

@@ -5,13 +5,15 @@ Shape legend: ``b`` batch, ``t`` frames, ``c`` image channels, ``s`` encoder wid
 
     clip (b, t, c, h, w)
       -> encoder, a frame at a time       (b t, s, h/n, w/n), and its first layer (b t, s, h/p, w/p)
-      -> translator, frames in channels   (b, t s, h/n, w/n)
+      -> translator, frames in channels   (b, t s, h/n, w/n), or apart (b, t, s, h/n, w/n) where it asks for that
       -> decoder, a frame at a time       (b, t, c, h, w)
 """
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 import torch
 from einops import rearrange
@@ -20,13 +22,22 @@ from torch import Tensor, nn
 from moga_st.config import Config, ModelConfig
 from moga_st.errors import BadInput
 from moga_st.models.moga import MogaBlock
+from moga_st.spec import InputSpec, agreed
 
 
 @dataclass(frozen=True)
 class TranslatorConfig(Config, rooms=("moga_st.models",)):
-    """A module (b, channels, h, w) -> (b, channels, h, w) between encoder and decoder."""
+    """A module between encoder and decoder that keeps the shape of what it gets: frames folded into channels,
+    (b, t s, h, w), or with ``time_axis`` the frames apart, (b, t, s, h, w)."""
 
-    def build(self, channels: int) -> nn.Module:
+    time_axis: ClassVar[bool] = False
+
+    def build(self, frames: int, channels: int, grid: tuple[int, int] | None) -> nn.Module:
+        """The module for ``frames`` t of ``channels`` s each.
+
+        Args:
+            grid: its height and width; None where the frame size is not known, which only some translators need.
+        """
         raise NotImplementedError
 
 
@@ -43,20 +54,20 @@ class MogaTranslatorConfig(TranslatorConfig, kind="moga"):
     drop_path: tuple[float, float] = (0.01, 0.0)
     """Drop-path rate of the first and the last block, linear in between. The published "0" is (0.01, 0)."""
 
-    def build(self, channels: int) -> nn.Module:
-        return MogaTranslator(self, channels)
+    def build(self, frames: int, channels: int, grid: tuple[int, int] | None) -> nn.Module:  # noqa: ARG002
+        return MogaTranslator(self, frames * channels)
 
 
 @dataclass(frozen=True)
 class SimVPConfig(ModelConfig, kind="simvp"):
     """Encoder, translator, decoder; the defaults are the published Moving MNIST model (46.777 M)."""
 
-    frames_in: int = 10
-    """Frames the model sees."""
-    frames_out: int = 10
-    """Frames it predicts: fewer than `frames_in` by truncation, more by rolling out on its own output."""
-    channels: int = 1
-    """Image channels."""
+    frames_in: int | None = None
+    """Frames the model sees; left out, as the data have it (10 without data)."""
+    frames_out: int | None = None
+    """Frames it predicts; left out, as the data have it (10 without data). See `future`."""
+    channels: int | None = None
+    """Channels of a frame; left out, as the data have it (1 without data)."""
     width: int = 64
     """Channels of encoder and decoder (hid_S)."""
     layers: int = 4
@@ -68,10 +79,32 @@ class SimVPConfig(ModelConfig, kind="simvp"):
     full size, which cost most, get p^2 times cheaper. 1 is the published model."""
     translator: TranslatorConfig = field(default_factory=MogaTranslatorConfig)
     """What maps past features to future ones."""
+    frame_size: tuple[int, int] | None = None
+    """Height and width it is built for, which matters to translators with a fixed grid only; left out, as the data
+    have it. Any other size can be given to the rest."""
+    future: Literal["roll", "direct"] = "roll"
+    """How `frames_out` comes about: from `frames_in` predicted frames, fewer by truncation and more by rolling out on
+    them (roll), or from a layer that makes as many of them as are wanted at once (direct)."""
 
     @property
     def example_shape(self) -> tuple[int, ...]:
-        return (self.frames_in, self.channels, 64, 64)
+        own = self.fit(InputSpec((None,) * 4))
+        assert own.frames_in is not None
+        assert own.channels is not None
+        return (own.frames_in, own.channels, *(own.frame_size or (64, 64)))
+
+    def fit(self, spec: InputSpec) -> SimVPConfig:
+        if len(spec.shape) != 4:
+            raise BadInput(f"SimVP predicts clips (t, c, h, w); this data has inputs of shape {spec.shape}")
+        frames, channels, height, width = spec.shape
+        known = None if height is None or width is None else (height, width)
+        return dataclasses.replace(
+            self,
+            frames_in=agreed("frames in", self.frames_in, frames, 10),
+            frames_out=agreed("frames out", self.frames_out, spec.target[0] if spec.target else None, 10),
+            channels=agreed("channels", self.channels, channels, 1),
+            frame_size=self.frame_size or known,
+        )
 
     def build(self) -> SimVP:
         return SimVP(self)
@@ -99,7 +132,8 @@ class Encoder(nn.Module):
     def __init__(self, config: SimVPConfig):
         super().__init__()
         self.fold = nn.PixelUnshuffle(config.patch)
-        widths = [config.channels * config.patch**2] + [config.width] * config.layers
+        _, _, channels = _numbers(config)
+        widths = [channels * config.patch**2] + [config.width] * config.layers
         self.layers = nn.ModuleList(
             ConvLayer(widths[i], widths[i + 1], config.kernel, stride=1 + i % 2) for i in range(config.layers)
         )
@@ -121,7 +155,7 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(
             ConvLayer(s, s, config.kernel, upsample=bool(i % 2)) for i in reversed(range(config.layers))
         )
-        self.readout = nn.Conv2d(s, config.channels * config.patch**2, 1)
+        self.readout = nn.Conv2d(s, _numbers(config)[2] * config.patch**2, 1)
         self.unfold = nn.PixelShuffle(config.patch)
 
     def forward(self, x: Tensor, first: Tensor) -> Tensor:
@@ -162,12 +196,34 @@ class MogaTranslator(nn.Module):
         return self.blocks(x)
 
 
+class Future(nn.Module):
+    """As many frames as are wanted out of as many as there are: (b t_in, s, h, w) -> (b t_out, s, h, w).
+
+    It begins as repeating the frames in turn, or with ``last`` the last one.
+    """
+
+    def __init__(self, frames_in: int, frames_out: int, channels: int, last: bool = False):
+        super().__init__()
+        self.frames_in, self.frames_out = frames_in, frames_out
+        self.mix = nn.Conv2d(frames_in * channels, frames_out * channels, 1)
+        nn.init.zeros_(self.mix.weight)
+        nn.init.zeros_(self.mix.bias)  # type: ignore[arg-type]
+        with torch.no_grad():
+            of_frame = self.mix.weight.view(frames_out, channels, frames_in, channels)
+            for i in range(frames_out):
+                of_frame[i, :, frames_in - 1 if last else i % frames_in] = torch.eye(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _apart(self.mix(_together(x, self.frames_in)), self.frames_out)
+
+
 class SimVP(nn.Module):
     """Predicts ``frames_out`` frames from ``frames_in``.
 
-    One pass of the network gives ``frames_in`` future frames.  Asked for fewer, the model truncates them;
-    asked for more, it rolls out: it takes its own last ``frames_in`` frames as the next input, as often as
-    needed, and truncates the last pass.
+    One pass of the network gives ``frames_in`` future frames, or, with ``future`` "direct", ``frames_out``.  Asked for
+    fewer, the model truncates them; asked for more, it rolls out: it takes the last ``frames_in`` frames, its own
+    among them, as the next input, as often as needed, and truncates the last pass.  Frames whose size the encoder
+    cannot reduce are padded at the right and the bottom by repeating the edge, and the prediction is cropped.
 
     Raises:
         BadInput: ``frames_in * width`` is no multiple of 8, or the input's shape does not fit the config.
@@ -175,6 +231,7 @@ class SimVP(nn.Module):
 
     def __init__(self, config: SimVPConfig):
         super().__init__()
+        config = config.fit(InputSpec((None,) * 4))
         for name in ("frames_in", "frames_out", "channels", "layers", "patch"):
             if getattr(config, name) < 1:
                 raise BadInput(f"SimVP {name}: expected at least 1, got {getattr(config, name)}")
@@ -182,47 +239,67 @@ class SimVP(nn.Module):
             raise BadInput(f"SimVP kernel: expected an odd size, got {config.kernel}")
         if config.width < 2 or config.width % 2:
             raise BadInput(f"SimVP width: expected an even number of channels for GroupNorm(2), got {config.width}")
-        if config.frames_in * config.width % 8:
+        self.frames_in, self.frames_out, self.channels = _numbers(config)
+        if self.frames_in * config.width % 8:
             raise BadInput(
-                f"SimVP frames_in x width = {config.frames_in} x {config.width} = "
-                f"{config.frames_in * config.width} is not divisible by 8, which the Moga block needs; "
+                f"SimVP frames_in x width = {self.frames_in} x {config.width} = "
+                f"{self.frames_in * config.width} is not divisible by 8, which the Moga block needs; "
                 "choose a width that is a multiple of 8"
             )
         self.config = config
+        self.reduction = config.patch * 2 ** (config.layers // 2)
         self.encoder = Encoder(config)
-        self.translator = config.translator.build(config.frames_in * config.width)
+        size = config.frame_size
+        grid = None if size is None else (-(-size[0] // self.reduction), -(-size[1] // self.reduction))
+        self.translator = config.translator.build(self.frames_in, config.width, grid)
+        if config.future == "direct":
+            self.future = Future(self.frames_in, self.frames_out, config.width)
+            self.future_first = Future(self.frames_in, self.frames_out, config.width, last=True)
         self.decoder = Decoder(config)
 
     def forward(self, clip: Tensor, frames_out: int | None = None) -> Tensor:
-        """(b, frames_in, c, h, w) in [0, 1] -> (b, frames_out, c, h, w), not clipped to [0, 1]."""
-        self._check(clip)
-        wanted = self.config.frames_out if frames_out is None else frames_out
+        """(b, frames_in, c, h, w) -> (b, frames_out, c, h, w), as the network sees values; not clipped."""
+        if clip.ndim != 5 or clip.shape[1] != self.frames_in or clip.shape[2] != self.channels:
+            expected = f"(b, {self.frames_in}, {self.channels}, h, w)"
+            raise BadInput(f"SimVP input: expected shape {expected}, got {tuple(clip.shape)}")
+        wanted = self.frames_out if frames_out is None else frames_out
         if wanted < 1:
             raise BadInput(f"frames_out: expected at least 1, got {wanted}")
+        height, width = clip.shape[-2:]
+        clip = self._padded(clip)
         parts = [self._predict(clip)]
-        while len(parts) * self.config.frames_in < wanted:
-            parts.append(self._predict(parts[-1]))
-        return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1))[:, :wanted]
+        while len(parts) * parts[0].shape[1] < wanted:
+            clip = torch.cat([clip, parts[-1]], dim=1)[:, -self.frames_in :]
+            parts.append(self._predict(clip))
+        return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1))[:, :wanted, :, :height, :width]
 
     def _predict(self, clip: Tensor) -> Tensor:
         t = clip.shape[1]
         features, first = self.encoder(rearrange(clip, "b t c h w -> (b t) c h w"))
-        features = _apart(self.translator(_together(features, t)), t)
+        if self.config.translator.time_axis:
+            apart = rearrange(features, "(b t) s h w -> b t s h w", t=t)
+            features = rearrange(self.translator(apart), "b t s h w -> (b t) s h w")
+        else:
+            features = _apart(self.translator(_together(features, t)), t)
+        if self.config.future == "direct":
+            features, first, t = self.future(features), self.future_first(first), self.frames_out
         frames = self.decoder(features, first)
         return rearrange(frames, "(b t) c h w -> b t c h w", t=t)
 
-    def _check(self, clip: Tensor) -> None:
-        config = self.config
-        expected = f"(b, {config.frames_in}, {config.channels}, h, w)"
-        if clip.ndim != 5 or clip.shape[1] != config.frames_in or clip.shape[2] != config.channels:
-            raise BadInput(f"SimVP input: expected shape {expected}, got {tuple(clip.shape)}")
-        n = config.patch * 2 ** (config.layers // 2)
-        h, w = clip.shape[-2:]
-        if h % n or w % n:
-            raise BadInput(
-                f"SimVP input: {h}x{w} frames cannot be reduced {n} times (patch {config.patch}, "
-                f"{config.layers // 2} halvings); resize or pad them to multiples of {n}"
-            )
+    def _padded(self, clip: Tensor) -> Tensor:
+        down, right = (-size % self.reduction for size in clip.shape[-2:])
+        if not (down or right):
+            return clip
+        frames = nn.functional.pad(clip.flatten(0, 1), (0, right, 0, down), mode="replicate")
+        return frames.unflatten(0, clip.shape[:2])
+
+
+def _numbers(config: SimVPConfig) -> tuple[int, int, int]:
+    """Frames in, frames out and channels of a config that has been fitted."""
+    assert config.frames_in is not None
+    assert config.frames_out is not None
+    assert config.channels is not None
+    return config.frames_in, config.frames_out, config.channels
 
 
 def _together(x: Tensor, t: int) -> Tensor:

@@ -16,8 +16,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,13 +27,18 @@ from moga_st.data.draws import uniform
 from moga_st.data.pose.camera import normalise_screen
 from moga_st.data.pose.detector_noise import DetectorNoise, detect
 from moga_st.data.pose.prepared_poses import MotionClip
+from moga_st.data.pose.sequences import Seen, Sequences, sequences
 from moga_st.data.pose.skeleton import JOINTS, flip
+from moga_st.data.pose.smoothing import OneEuro
 from moga_st.data.pose.sources import CMUConfig, PoseDataConfig
-from moga_st.draw.pose import save_lift
+from moga_st.draw.pose import LiftedClip
 from moga_st.errors import BadInput
 from moga_st.infer.lift import upright
+from moga_st.infer.windows import lift_overlapping, lift_windows
 from moga_st.metrics import pose as metrics
-from moga_st.tasks.task import Setting, Split, TaskConfig
+from moga_st.scores import Score, Scores
+from moga_st.spec import InputSpec
+from moga_st.tasks.task import Example, Setting, Split, TaskConfig, at_least_1, own_loss
 
 METRICS_MM = ("mpjpe", "p_mpjpe", "n_mpjpe", "mpjve")
 CHUNK = 20_000  # frames measured at once: bounds the memory of the metrics
@@ -79,23 +83,13 @@ class PoseConfig(TaskConfig, kind="pose"):
     eval_batch: int = 64
     """Windows a batch in evaluation: memory, not results."""
 
+    def __post_init__(self) -> None:
+        if self.frames < 1 or self.frames % 2 == 0:
+            raise BadInput(f"task.frames: expected an odd number, which has a centre, got {self.frames}")
+        at_least_1(self, "val_clips", "eval_batch")
+
     def build(self, setting: Setting) -> PoseLifting:
         return PoseLifting(self, setting)
-
-
-class Sequences(NamedTuple):
-    """Views of clips, frame after frame, on the device."""
-
-    keypoints: Tensor  # (n, 17, 2 or 3) normalised screen coordinates
-    target: Tensor  # (n, 17, 3) what the model learns, root-relative
-    first: Tensor  # (n,) number of the first frame of the sequence that the frame is in
-    last: Tensor  # (n,) number of its last frame
-    moves: Tensor  # (n,) whether the frame before belongs to the same sequence, a frame's time away
-    truth_mm: Tensor  # (n, 17, 3) root-relative
-    to_mm: Tensor  # (n,) model unit to millimetres
-    action: list[str]  # of each sequence
-    bounds: list[tuple[int, int]]  # first and last + 1 of each sequence
-    shown: list[tuple[np.ndarray, tuple[int, int], float, str]]  # of each: keypoints in px, image size, fps, name
 
 
 class PoseLifting:
@@ -104,13 +98,8 @@ class PoseLifting:
     monitor = "mpjpe"
 
     def __init__(self, config: PoseConfig, setting: Setting):
-        if config.frames < 1 or config.frames % 2 == 0:
-            raise BadInput(f"task.frames: expected an odd number, which has a centre, got {config.frames}")
         if setting.seed < 0:
             raise BadInput(f"seed: expected 0 or more, got {setting.seed}")
-        for name in ("val_clips", "eval_batch"):
-            if getattr(config, name) < 1:
-                raise BadInput(f"task.{name}: expected at least 1, got {getattr(config, name)}")
         self.config, self.setting = config, setting
         sets = config.data.load(setting.data_root)
         test = [clip for clip in sets.test if not clip.name.endswith(config.left_out)] if config.left_out else sets.test
@@ -124,6 +113,8 @@ class PoseLifting:
             "val": self._sequences([sets.val[i] for i in spread]),
             "test": self._sequences(test),
         }
+        channels = ("x", "y", "confidence") if config.confidence else ("x", "y")
+        self.spec = InputSpec((config.frames, len(JOINTS), len(channels)), (config.frames, len(JOINTS), 3), channels)
         self.data_fingerprint = sets.fingerprint
         self.facts: dict[str, Any] = {
             "data": sets.source,
@@ -145,7 +136,10 @@ class PoseLifting:
             "conventions": CONVENTIONS,
         }
 
-    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
+    def fetch(self, index: int) -> None:
+        """All clips lie on the device."""
+
+    def batch(self, index: Tensor, fetched: None = None) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         """Keypoints (b, t, 17, c) and targets (b, t, 17, 3), this rank's share.
 
         A window's centre is uniform over all training frames; beyond the clip's ends its end frames repeat.
@@ -155,16 +149,20 @@ class PoseLifting:
         numbers = index * size + torch.arange(part.start, part.stop, device=self.setting.device)
         draws = uniform(self.setting.seed, numbers, 2)
         centre = (draws[:, 0] * len(self.train.first)).long()
-        keypoints, target = self._windows(self.train, centre)
+        rows = self.train.rows(centre, centre, self.config.frames)
+        keypoints, target = self.train.keypoints[rows], self.train.target[rows]
         if self.config.flip_train:
             mirrored = (draws[:, 1] < 0.5)[:, None, None, None]
             keypoints = torch.where(mirrored, flip(keypoints), keypoints)
             target = torch.where(mirrored, flip(target), target)
         return keypoints, target
 
-    def loss(self, net: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-        """MPJPE, and the velocity's error for models that give all frames; model unit."""
+    def loss(self, net: nn.Module, batch: tuple[Tensor, Tensor], step: Tensor) -> Tensor:
+        """The network's own loss, or MPJPE, and the velocity's error for models that give all frames; model unit."""
         keypoints, target = batch
+        own = own_loss(net, keypoints, target, step)
+        if own is not None:
+            return own
         pred = net(keypoints).float()
         if pred.shape[1] == 1:
             target = _centre(target)
@@ -176,18 +174,17 @@ class PoseLifting:
         return loss
 
     @torch.no_grad()
-    def evaluate(self, net: nn.Module, split: Split = "val") -> dict[str, float]:
-        """Metrics of ``net``, and of always predicting the mean training pose.
-
-        Returns:
-            ``{metric}`` and ``mean_pose/{metric}``, averaged as the protocol says; ``{metric}/action/{a}`` and
-            ``{metric}/joint/{j}``, means over frames.
-        """
+    def evaluate(self, net: nn.Module, split: Split = "val") -> Scores:
+        """Metrics of ``net``, averaged as the protocol says, with means over frames by action and by joint; beside it
+        of always predicting the mean training pose and, on the test set, of what `lift` makes of the same keypoints:
+        smoothed, in windows that overlap and are blended."""
         data = self.splits[split]
-        result = self._measure(self.predict(net, data), data)
+        rows = {}
+        if split == "test" and self.config.family == "videopose3d":
+            rows["model, as lift gives it"] = self._measure(self._as_lift_gives_it(net, data), data)
         mean = self.train.target.mean(0).expand_as(data.target)
-        result |= {f"mean_pose/{k}": v for k, v in self._measure(mean, data).items() if "/" not in k}
-        return result
+        rows["mean pose"] = Score(self._measure(mean, data).means)
+        return Scores(self._measure(self.predict(net, data), data), rows)
 
     @torch.no_grad()
     def predict(self, net: nn.Module, data: Sequences, bounds: list[tuple[int, int]] | None = None) -> Tensor:
@@ -199,53 +196,70 @@ class PoseLifting:
         was_training = net.training
         net.eval()
         t, out = self.config.frames, torch.zeros_like(data.target)
-        probe = self._windows(data, torch.zeros(1, dtype=torch.int64, device=out.device))[0]
-        centre_only = net(probe).shape[1] == 1
+        probe = torch.zeros(1, dtype=torch.int64, device=out.device)
+        centre_only = net(data.keypoints[data.rows(probe, probe, t)]).shape[1] == 1
         wanted = bounds or data.bounds
         if centre_only:
             centres = torch.cat([torch.arange(first, stop) for first, stop in wanted]).to(out.device)
         else:
             centres = torch.cat([torch.arange(first, stop, t) + t // 2 for first, stop in wanted]).to(out.device)
-        for chunk in centres[dist.local_slice(len(centres))].split(self.config.eval_batch):
-            # beyond a short clip's end the centre itself lies in the next one: its window is that of the start
-            start = (chunk - t // 2) if not centre_only else chunk
-            keypoints = data.keypoints[self._frame_numbers(data, chunk, start)]
-            pred = net(keypoints).float()
-            if self.config.flip_test:
-                pred = (pred + flip(net(flip(keypoints)).float())) / 2
+        centres = centres[dist.local_slice(len(centres))]
+        # beyond a short clip's end the centre itself lies in the next one: its window is that of the start
+        member = centres if centre_only else centres - t // 2
+        done = 0
+        rows = data.rows(centres, member, t)
+        for pred in lift_windows(net, data.keypoints, rows, self.config.eval_batch, self.config.flip_test):
+            part = slice(done, done + len(pred))
+            done += len(pred)
             if centre_only:
-                out[chunk] = pred[:, 0]
+                out[centres[part]] = pred[:, 0]
             else:
-                rows = chunk[:, None] + torch.arange(-(t // 2), t - t // 2, device=out.device)
-                inside = rows <= data.last[start][:, None]
-                out[rows[inside]] = pred[inside]
+                frames = centres[part, None] + torch.arange(-(t // 2), t - t // 2, device=out.device)
+                inside = frames <= data.last[member[part]][:, None]
+                out[frames[inside]] = pred[inside]
+        net.train(was_training)
+        return dist.sum_over_ranks(out)
+
+    def _as_lift_gives_it(self, net: nn.Module, data: Sequences) -> Tensor:
+        """Poses (n, 17, 3) in metres, by :func:`moga_st.infer.windows.lift_overlapping`; sequences are shared out over
+        the ranks."""
+        was_training = net.training
+        net.eval()
+        out = torch.zeros_like(data.target)
+        mine = range(dist.rank(), len(data.bounds), dist.world())
+        for (first, stop), shown in ((data.bounds[i], data.shown[i]) for i in mine):
+            points = shown.keypoints_px.copy()
+            if stop - first > 1 and shown.fps > 0:
+                points[..., :2] = OneEuro().smooth(points[..., :2], shown.fps)
+            size = torch.tensor(shown.size_px, dtype=torch.float32)
+            screen = normalise_screen(torch.from_numpy(points).float(), size).to(out.device)
+            poses = lift_overlapping(net, screen, self.config.frames, self.config.eval_batch)
+            out[first:stop] = torch.from_numpy(poses - poses[:, :1]).to(out)
         net.train(was_training)
         return dist.sum_over_ranks(out)
 
     @torch.no_grad()
-    def draw(self, net: nn.Module, folder: Path, split: Split = "test") -> list[Path]:
-        """The best, median and worst by MPJPE of 16 sequences spread over all: 3 seconds each, as PNG, GIF
-        and MP4."""
+    def examples(self, net: nn.Module, split: Split = "test") -> list[Example]:
+        """The best, median and worst by MPJPE of 16 sequences spread over all: 3 seconds each."""
         data = self.splits[split]
         some = np.unique(np.linspace(0, len(data.bounds) - 1, 16).round().astype(int)).tolist()
         pred = self._in_mm(self.predict(net, data, [data.bounds[i] for i in some]), data)
         error = metrics.mpjpe(pred, data.truth_mm).mean(-1)
         order = sorted(some, key=lambda i: error[slice(*data.bounds[i])].mean().item())
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = []
+        found: list[Example] = []
         for label, i in (("best", order[0]), ("median", order[len(order) // 2]), ("worst", order[-1])):
-            keypoints_px, size_px, fps, name = data.shown[i]
+            shown = data.shown[i]
             first, stop = data.bounds[i]
-            stop = min(stop, first + round(3 * fps))
-            keypoints_px = keypoints_px[: stop - first]
+            stop = min(stop, first + round(3 * shown.fps))
+            keypoints_px = shown.keypoints_px[: stop - first]
             if keypoints_px.shape[-1] == 2:
                 keypoints_px = np.concatenate([keypoints_px, np.ones_like(keypoints_px[..., :1])], -1)
-            title = f"{label} of {len(some)}: {name}, MPJPE {error[first:stop].mean().item():.1f} mm"
-            shown = [upright(x[first:stop].cpu().numpy() / 1000) for x in (pred, data.truth_mm)]
-            paths += save_lift(folder / label, keypoints_px, size_px, shown[0], fps, title, truth_m=shown[1])
-        return paths
+            title = f"{label} of {len(some)}: {shown.name}, MPJPE {error[first:stop].mean().item():.1f} mm"
+            poses, truth = (upright(x[first:stop].cpu().numpy() / 1000) for x in (pred, data.truth_mm))
+            found.append(LiftedClip(label, title, keypoints_px, shown.size_px, shown.fps, poses, truth))
+        return found
 
-    def _measure(self, pred: Tensor, data: Sequences) -> dict[str, float]:
+    def _measure(self, pred: Tensor, data: Sequences) -> Score:
         pred = self._in_mm(pred, data)
         values: dict[str, list[Tensor]] = defaultdict(list)
         for x, y in zip(pred.split(CHUNK), data.truth_mm.split(CHUNK), strict=True):
@@ -263,8 +277,8 @@ class PoseLifting:
         index = {action: torch.cat(parts) for action, parts in sorted(frames_of.items())}
         moved = {action: rows[data.moves[rows]] for action, rows in index.items()}
         moved = {action: rows for action, rows in moved.items() if len(rows)}
-        result: dict[str, float] = {}
-        details: dict[str, float] = {}
+        means: dict[str, float] = {}
+        by: dict[str, dict[str, dict[str, float]]] = {"action": {}, "joint": {}}
         for name in (*METRICS_MM, "pck", "auc"):
             rows_of = moved if name == "mpjve" else index
             if not rows_of:
@@ -273,11 +287,10 @@ class PoseLifting:
             by_action = {action: x[rows].mean().item() for action, rows in rows_of.items()}
             x = x[torch.cat(list(rows_of.values()))]
             by_frame = x.mean().item()
-            result[name] = by_frame if self.config.averaging == "frame" else float(np.mean(list(by_action.values())))
-            details |= {f"{name}/action/{action}": value for action, value in by_action.items()}
-            joints = x.mean(0).tolist()
-            details |= {f"{name}/joint/{joint}": v for joint, v in zip(JOINTS, joints, strict=True)}
-        return result | details
+            means[name] = by_frame if self.config.averaging == "frame" else float(np.mean(list(by_action.values())))
+            by["action"][name] = by_action
+            by["joint"][name] = dict(zip(JOINTS, x.mean(0).tolist(), strict=True))
+        return Score(means, by)
 
     def _in_mm(self, pred: Tensor, data: Sequences) -> Tensor:
         if self.config.family == "motionbert":
@@ -285,46 +298,11 @@ class PoseLifting:
             pred[:, 0] = 0.0  # the root alone: an offset of the whole pose counts as error, as in that family's code
         return pred * data.to_mm[:, None, None]
 
-    def _windows(self, data: Sequences, centre: Tensor) -> tuple[Tensor, Tensor]:
-        """Keypoints (b, t, 17, c) and targets around the frames ``centre`` (b,)."""
-        rows = self._frame_numbers(data, centre, centre)
-        return data.keypoints[rows], data.target[rows]
-
-    def _frame_numbers(self, data: Sequences, centre: Tensor, member: Tensor) -> Tensor:
-        """Frames (b, t) around ``centre``, clamped to the sequence that the frame ``member`` is in."""
-        reach = self.config.frames // 2
-        rows = centre[:, None] + torch.arange(-reach, reach + 1, device=centre.device)
-        return rows.clamp(data.first[member][:, None], data.last[member][:, None])
-
     def _sequences(self, clips: list[MotionClip]) -> Sequences:
-        keypoints, target, truth, to_mm, moves, bounds, action, shown = [], [], [], [], [], [], [], []
-        n = 0
-        for clip in clips:
-            if not clip.evenly_spaced and self.config.frames > 1:
-                raise BadInput(f"clip {clip.name}: its frames are not evenly spaced, so task.frames must be 1")
-            for number, view in enumerate(clip.views):
-                pixels, sizes, pose, mm, scale = self._view(clip, view, number)
-                keypoints.append(normalise_screen(pixels, sizes))
-                target.append(pose)
-                truth.append(mm)
-                to_mm.append(scale)
-                moves.append(torch.full((len(pose),), clip.evenly_spaced))
-                moves[-1][0] = False
-                bounds.append((n, n + len(pose)))
-                action.append(clip.action)
-                width, height = (int(v) for v in sizes.reshape(-1, 2)[0])
-                shown.append((pixels.numpy(), (width, height), clip.fps, f"{clip.action} ({clip.name}, {view})"))
-                n += len(pose)
-        lengths = torch.tensor([b - a for a, b in bounds])
-        first = torch.tensor([a for a, _ in bounds]).repeat_interleave(lengths)
-        last = torch.tensor([b - 1 for _, b in bounds]).repeat_interleave(lengths)
-        tensors = [torch.cat(v).float() for v in (keypoints, target, truth, to_mm)]
-        k, p, mm, scale = (x.to(self.setting.device) for x in tensors)
-        first, last, moving = (x.to(self.setting.device) for x in (first, last, torch.cat(moves)))
-        return Sequences(k, p, first, last, moving, mm, scale, action, bounds, shown)
+        return sequences(clips, self._see, self.config.frames, self.setting.device)
 
-    def _view(self, clip: MotionClip, name: str, number: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Of one view: keypoints in px, image size, target, truth in mm, and millimetres a model unit (t,)."""
+    def _see(self, clip: MotionClip, name: str, number: int) -> Seen:
+        """One view of a clip as the protocol has it."""
         view = clip.views[name]
         source = "gt" if self.config.keypoints == "noisy" else self.config.keypoints
         pixels = torch.from_numpy(clip.keypoints(name, source))
@@ -338,7 +316,7 @@ class PoseLifting:
         if self.config.family == "videopose3d":
             pose = torch.from_numpy(clip.camera_m(name))
             pose = pose - pose[:, :1]
-            return pixels, sizes, pose, pose * 1000, torch.full((len(pose),), 1000.0)
+            return Seen(pixels, sizes, pose, pose * 1000, torch.full((len(pose),), 1000.0))
         if "joint3d_image" not in view.extra:
             raise BadInput(f"clip {clip.name}: the motionbert family needs the MotionBERT pack; prepare that one")
         if "size_px" in view.extra:
@@ -352,7 +330,7 @@ class PoseLifting:
             truth = truth - truth[:, :1]
         else:  # the pack's training half has none; nothing is measured there
             scale, truth = torch.full((len(pose),), torch.nan), torch.full_like(pose, torch.nan)
-        return pixels, sizes, pose, truth, scale
+        return Seen(pixels, sizes, pose, truth, scale)
 
 
 def _centre(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The contract between the engine and a task: all that the engine knows of videos or poses."""
+"""The contract between the engine and a task: all that the engine knows of videos, poses or images."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from moga_st.config import Config
+from moga_st.errors import BadInput
+from moga_st.scores import Scores
+from moga_st.spec import InputSpec
 
 Split = Literal["val", "test"]
 
@@ -22,32 +25,59 @@ class Setting:
     data_root: Path
     seed: int = 0
     batch_size: int = 1
-    """Examples a batch over all ranks; ``batch`` returns this rank's share."""
+    """Examples a batch over all ranks; ``fetch`` and ``batch`` give this rank's share."""
+
+
+class Example(Protocol):
+    """One example with what a network made of it: data, which :mod:`moga_st.draw` and the report render."""
+
+    @property
+    def name(self) -> str:
+        """Short, for a file: best, median, worst."""
+        ...
+
+    @property
+    def title(self) -> str: ...
+
+    def save(self, stem: Path) -> list[Path]:
+        """Write pictures that begin with the path ``stem``; returns them."""
+        ...
 
 
 class Task(Protocol):
     """One kind of work: data, loss and evaluation.
 
-    ``batch`` is a pure function of (seed, index): choices are drawn for the global batch and then sliced
-    by rank, so any number of processes sees the same data and resuming needs no loader state.  ``index`` is a
-    number on the device (int64, no dimensions), and neither ``batch`` nor ``loss`` waits for the device.
+    ``fetch`` and ``batch`` are pure functions of (seed, index): choices are drawn for the global batch and then sliced
+    by rank, so any number of processes sees the same data and resuming needs no loader state.
     """
 
+    spec: InputSpec
+    """What the data give a network and want of it."""
     monitor: str
-    """The key of ``evaluate`` by which the best checkpoint is chosen; lower is better."""
+    """The metric by which the best checkpoint is chosen; lower is better."""
     data_fingerprint: str
     """Identifies the data; a run is only ever resumed on the same."""
     facts: dict[str, Any]
     """Data source, protocol and conventions in plain JSON, for every record."""
 
-    def batch(self, index: Tensor) -> Any: ...
+    def fetch(self, index: int) -> Any:
+        """What batch ``index`` needs from a disk: tensors on the CPU, or None where nothing is read.  It runs in a
+        thread of its own, some batches ahead, and may wait."""
+        ...
 
-    def loss(self, net: nn.Module, batch: Any) -> Tensor: ...
+    def batch(self, index: Tensor, fetched: Any) -> Any:
+        """Batch ``index`` (int64, no dimensions, on the device), made of ``fetched``, which is on the device by now.
+        It waits for nothing, so that it can be captured."""
+        ...
 
-    def evaluate(self, net: nn.Module, split: Split = "val") -> dict[str, float]: ...
+    def loss(self, net: nn.Module, batch: Any, step: Tensor) -> Tensor:
+        """What update ``step`` (int64 on the device) minimises."""
+        ...
 
-    def draw(self, net: nn.Module, folder: Path, split: Split = "test") -> list[Path]:
-        """Write pictures of examples into ``folder``; returns their paths."""
+    def evaluate(self, net: nn.Module, split: Split = "val") -> Scores: ...
+
+    def examples(self, net: nn.Module, split: Split = "test") -> list[Example]:
+        """The best, the median and the worst of some examples."""
         ...
 
 
@@ -57,3 +87,40 @@ class TaskConfig(Config, rooms=("moga_st.tasks",)):
 
     def build(self, setting: Setting) -> Task:
         raise NotImplementedError
+
+
+def at_least_1(config: Any, *names: str) -> None:
+    """Raise BadInput for a field below 1."""
+    for name in names:
+        if getattr(config, name) < 1:
+            raise BadInput(f"task.{name}: expected at least 1, got {getattr(config, name)}")
+
+
+def announce(task: Task) -> list[str]:
+    """What a task works on, a line each: its facts without the standing conventions and protocol."""
+    shown = {k: v for k, v in task.facts.items() if not isinstance(v, dict)}
+    return [f"{name.replace('_', ' ')}: {value}" for name, value in shown.items()]
+
+
+class OwnLoss(nn.Module):
+    """A network as its own training loss, so that what wraps a network (torch.compile, DDP) wraps that too."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net = net
+
+    def forward(self, *inputs: Any) -> Tensor:
+        return self.net.training_loss(*inputs)  # type: ignore[operator]
+
+
+def with_own_loss(net: nn.Module) -> nn.Module:
+    """What training calls: ``net``, or the loss that it brings, ``training_loss(past, future, step)`` (scheduled
+    sampling, auxiliary terms)."""
+    return OwnLoss(net) if hasattr(net, "training_loss") else net
+
+
+def own_loss(called: nn.Module, *inputs: Any) -> Tensor | None:
+    """The network's own loss; None where it has none and the task's counts.  ``called`` is what training calls."""
+    inner = getattr(called, "_orig_mod", called)  # torch.compile's wrapper
+    inner = inner.module if isinstance(inner, nn.parallel.DistributedDataParallel) else inner
+    return called(*inputs) if isinstance(inner, OwnLoss) else None

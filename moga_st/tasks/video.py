@@ -1,14 +1,14 @@
-"""Video prediction on moving digits: data, loss and evaluation.
+"""Video prediction: loss, evaluation and examples, on any source of clips (:class:`VideoData`).
 
-Shape legend: ``b`` sequences, ``t`` frames, ``c`` channels, ``h w`` frame size.
+Shape legend: ``b`` windows, ``t`` frames, ``c`` channels, ``h w`` frame size.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -16,166 +16,170 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moga_st import dist
-from moga_st.data.video import moving_mnist
-from moga_st.data.video.digits import DigitsConfig, MNISTConfig
-from moga_st.data.video.moving_mnist import MotionConfig
-from moga_st.draw import video as draw
+from moga_st.draw.video import PredictedClip
 from moga_st.errors import BadInput
-from moga_st.metrics import video as metrics
-from moga_st.tasks.task import Setting, Split, TaskConfig
+from moga_st.metrics.scorers import Scorer
+from moga_st.scores import Score, Scores
+from moga_st.spec import InputSpec
+from moga_st.tasks.task import Example, Setting, Split, TaskConfig, at_least_1, own_loss
 
-# the generator's streams: two fixed ones for evaluation, the same for every seed, and one a seed for training
-VAL_STREAM, TEST_STREAM, FIRST_TRAIN_STREAM = 0, 1, 2
-PUBLISHED_TEST = "mnist_test_seq.npy"
+EXAMPLES = 256  # windows that examples are chosen from
 
-METRICS = ("mse", "mae", "psnr", "ssim", "ssim_published")
-CONVENTIONS = {
-    "mse": "mean over sequences and frames of the squared error summed over c, h, w; before clipping",
-    "mae": "mean over sequences and frames of the absolute error summed over c, h, w; before clipping",
-    "psnr": "mean over frames of -10 log10(per-frame mean squared error), clipped to [0, 1]; dB",
-    "ssim": "scikit-image's SSIM with data_range=1, clipped to [0, 1]",
-    "ssim_published": "the same with data_range=2, as the published Moving MNIST tables have it",
-    "lpips": "LPIPS with AlexNet, clipped to [0, 1]",
-}
+
+class VideoData(Protocol):
+    """A source of clips, cut into numbered windows of ``frames_in`` + ``frames_out`` frames."""
+
+    source: str
+    """What it is, for people."""
+    fingerprint: str
+    facts: dict[str, Any]
+    """What a record says of the data."""
+
+    @property
+    def scorer(self) -> Scorer:
+        """The metrics that its field scores it by."""
+        ...
+
+    def spec(self, frames_in: int, frames_out: int) -> InputSpec: ...
+
+    def count(self, split: Literal["train"] | Split) -> int:
+        """Windows to draw from (of training), or to score on."""
+        ...
+
+    def fetch(self, split: Literal["train"] | Split, numbers: np.ndarray) -> Tensor | None:
+        """The windows ``numbers`` (b,) int64 as they are stored (b, t, c, h, w), on the CPU; None where they are
+        made on the device.  It runs in another thread than the rest."""
+        ...
+
+    def frames(self, split: Literal["train"] | Split, numbers: Tensor, fetched: Tensor | None) -> Tensor:
+        """The same windows as a network sees them: (b, t, c, h, w), on the device."""
+        ...
 
 
 @dataclass(frozen=True)
-class MovingDigitsConfig(TaskConfig, kind="moving_digits"):
-    """Predict ``frames_out`` frames of moving digits from ``frames_in``."""
+class VideoConfig(TaskConfig):
+    """What every task of video prediction has; :meth:`data` is what makes it one.
 
-    digits: DigitsConfig = field(default_factory=MNISTConfig)
-    """What moves."""
-    motion: MotionConfig = field(default_factory=MotionConfig)
-    """How it moves."""
+    Raises:
+        BadInput: a number below 1.
+    """
+
     frames_in: int = 10
     """Frames the model sees."""
     frames_out: int = 10
-    """Frames it is scored on."""
-    val_sequences: int = 1000
-    """Validation sequences, from training digits held out; they choose the best checkpoint."""
-    test_sequences: int = 10_000
-    """Test sequences, from the test digits."""
+    """Frames it predicts and is scored on."""
     eval_batch: int = 64
-    """Sequences a batch in evaluation: memory, not results."""
+    """Windows a batch in evaluation: memory, not results."""
     lpips: bool = False
     """Score LPIPS too on the test set (needs torchvision's AlexNet weights)."""
+    loss: Literal["mse", "l1", "charbonnier"] = "mse"
+    """Error that training minimises, a mean over all values: its square, its size, or sqrt(error^2 + 1e-6), which is
+    the one near 0 and the other far from it (Charbonnier)."""
 
-    def build(self, setting: Setting) -> MovingDigits:
-        return MovingDigits(self, setting)
+    def __post_init__(self) -> None:
+        at_least_1(self, "frames_in", "frames_out", "eval_batch")
+
+    def data(self, setting: Setting) -> VideoData:
+        raise NotImplementedError
+
+    def build(self, setting: Setting) -> VideoPrediction:
+        return VideoPrediction(self, setting)
 
 
-class MovingDigits:
-    """The task that :class:`MovingDigitsConfig` describes."""
+class VideoPrediction:
+    """The task that a :class:`VideoConfig` describes."""
 
     monitor = "mse"
 
-    def __init__(self, config: MovingDigitsConfig, setting: Setting):
+    def __init__(self, config: VideoConfig, setting: Setting):
         if setting.seed < 0:
             raise BadInput(f"seed: expected 0 or more, got {setting.seed}")
-        for name in ("frames_in", "frames_out", "val_sequences", "test_sequences", "eval_batch"):
-            if getattr(config, name) < 1:
-                raise BadInput(f"task.{name}: expected at least 1, got {getattr(config, name)}")
-        if config.motion.digits < 1:
-            raise BadInput(f"task.motion.digits: expected at least 1, got {config.motion.digits}")
         self.config, self.setting = config, setting
-        self.frames = config.frames_in + config.frames_out
-        if dist.rank() > 0:
-            dist.barrier()  # rank 0 downloads, if anyone has to
-        digits = config.digits.load(setting.data_root)
-        if dist.rank() == 0:
-            dist.barrier()
-        self.digits = {s: getattr(digits, s).to(setting.device) for s in ("train", "val", "test")}
-        self.published = self._published_test_set()
-        test = (
-            "generated from the test digits, fixed stream" if self.published is None else f"published {PUBLISHED_TEST}"
-        )
-        self.data_fingerprint = digits.fingerprint
-        self.facts: dict[str, Any] = {
-            "digits": digits.source,
-            "test_set": f"{config.test_sequences:,} sequences, {test}",
-            "conventions": CONVENTIONS,
-        }
+        self.data = config.data(setting)
+        self.spec = self.data.spec(config.frames_in, config.frames_out)
+        self.data_fingerprint = self.data.fingerprint
+        self.facts: dict[str, Any] = {**self.data.facts, "conventions": self.data.scorer.conventions}
 
-    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Past (b, frames_in, 1, h, w) and future (b, frames_out, 1, h, w) in [0, 1], this rank's share."""
+    def fetch(self, index: int) -> Tensor | None:
+        """This rank's share of batch ``index`` as it is stored: (b, t, c, h, w)."""
+        part = dist.local_slice(self.setting.batch_size)
+        first = index * self.setting.batch_size
+        return self.data.fetch("train", np.arange(first + part.start, first + part.stop))
+
+    def batch(self, index: Tensor, fetched: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Past (b, frames_in, c, h, w) and future (b, frames_out, c, h, w), this rank's share."""
         size = self.setting.batch_size
         part = dist.local_slice(size)
         numbers = index * size + torch.arange(part.start, part.stop, device=self.setting.device)
-        return self._split(self._generate("train", numbers))
+        return self._split(self.data.frames("train", numbers, fetched))
 
-    def loss(self, net: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-        """Mean squared error over all pixels."""
+    def loss(self, net: nn.Module, batch: tuple[Tensor, Tensor], step: Tensor) -> Tensor:
+        """The network's own loss, or the mean over all values of what ``config.loss`` names."""
         past, future = batch
+        own = own_loss(net, past, future, step)
+        if own is not None:
+            return own
         pred = net(past).float()
         _check(pred, future)
-        return F.mse_loss(pred, future)
+        if self.config.loss == "mse":
+            return F.mse_loss(pred, future)
+        error = (pred - future).abs()
+        return error.mean() if self.config.loss == "l1" else (error.square() + 1e-6).sqrt().mean()
 
     @torch.no_grad()
-    def evaluate(self, net: nn.Module, split: Split = "val") -> dict[str, float]:
-        """Metrics of ``net`` and of the copy-last-frame baseline.
-
-        Returns:
-            ``{metric}``, ``copy_last/{metric}``: means over sequences and frames; and
-            ``{metric}/frame/{i}``, ``copy_last/{metric}/frame/{i}``: means at lead time i = 1 to frames_out.
-        """
+    def evaluate(self, net: nn.Module, split: Split = "val") -> Scores:
+        """Means over windows and frames, and over windows at each lead time ("frame": 1 to frames_out), of ``net`` and
+        of repeating the last frame."""
         was_training = net.training
         net.eval()
-        lpips = metrics.LPIPS(self.setting.device) if self.config.lpips and split == "test" else None
-        names = (*METRICS, *(["lpips"] if lpips else []))
-        zero = torch.zeros(self.config.frames_out, dtype=torch.float64, device=self.setting.device)
-        sums = {prefix + name: zero.clone() for prefix in ("", "copy_last/") for name in names}
-        total = self.config.test_sequences if split == "test" else self.config.val_sequences
+        scorer, total = self.data.scorer, self.data.count(split)
+        lpips = self.config.lpips and split == "test"
+        sums: dict[str, dict[str, Tensor]] = defaultdict(dict)
         for past, future in self._eval_batches(split, total):
             last = past[:, -1:].expand_as(future)
-            for prefix, pred in (("", net(past).float()), ("copy_last/", last)):
+            for row, pred in (("model", net(past).float()), ("copy last", last)):
                 _check(pred, future)
-                for name, values in _score(pred, future, lpips).items():
-                    sums[prefix + name] += values.sum(0)
+                for name, values in scorer(pred, future, self.spec, lpips).items():
+                    before = sums[row].get(name)
+                    sums[row][name] = values.sum(0) if before is None else before + values.sum(0)
         net.train(was_training)
-        curves = dist.sum_over_ranks(torch.stack(list(sums.values()))) / total
-        result = dict(zip(sums, curves.mean(1).tolist(), strict=True))
-        for name, curve in zip(sums, curves.tolist(), strict=True):
-            result.update({f"{name}/frame/{i}": value for i, value in enumerate(curve, 1)})
-        return result
+        curves = dist.sum_over_ranks(torch.stack([v for row in sums.values() for v in row.values()])) / total
+        of = iter(zip(curves.mean(1).tolist(), curves.tolist(), strict=True))
+        rows = {}
+        for row, names in sums.items():
+            both = {name: next(of) for name in names}
+            by_frame = {k: {str(i): v for i, v in enumerate(curve, 1)} for k, (_, curve) in both.items()}
+            rows[row] = Score({k: mean for k, (mean, _) in both.items()}, {"frame": by_frame})
+        return Scores(rows.pop("model"), rows)
 
     @torch.no_grad()
-    def draw(self, net: nn.Module, folder: Path, split: Split = "test") -> list[Path]:
-        """The best, median and worst by MSE of the first sequences (256 at most), as PNG and GIF."""
+    def examples(self, net: nn.Module, split: Split = "test") -> list[Example]:
+        """The best, median and worst by mean squared error of the first windows (256 at most)."""
         was_training = net.training
         net.eval()
         pasts, futures, preds = [], [], []
-        total = self.config.test_sequences if split == "test" else self.config.val_sequences
-        for past, future in self._eval_batches(split, min(256, total)):
+        for past, future in self._eval_batches(split, min(EXAMPLES, self.data.count(split))):
             pasts.append(past.cpu())
             futures.append(future.cpu())
             preds.append(net(past).float().cpu())
         net.train(was_training)
         past, future, pred = torch.cat(pasts), torch.cat(futures), torch.cat(preds)
-        error = metrics.mse(pred, future).mean(1)
+        error = (pred.double() - future.double()).square().sum((-3, -2, -1)).mean(1)
         order = error.argsort()
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = []
+        found: list[Example] = []
         for name, i in (("best", order[0]), ("median", order[len(order) // 2]), ("worst", order[-1])):
             title = f"{name} of {len(order)}, MSE {error[i]:.1f}"
-            paths += draw.save_prediction(folder / name, past[i].numpy(), pred[i].numpy(), future[i].numpy(), title)
-        return paths
+            clips = (x[i].numpy() for x in (past, pred, future))
+            found.append(PredictedClip(name, title, *clips, spec=self.spec))
+        return found
 
     def sequences(self, split: Literal["train"] | Split, first: int, last: int) -> Tensor:
-        """Sequences number ``first`` to ``last`` - 1: uint8 (b, frames_in + frames_out, 1, h, w)."""
-        if split == "test" and self.published is not None:
-            clips = torch.from_numpy(np.ascontiguousarray(self.published[: self.frames, first:last]))
-            return clips.to(self.setting.device).transpose(0, 1)[:, :, None]
-        return self._generate(split, torch.arange(first, last, device=self.setting.device))
-
-    def _generate(self, split: Literal["train"] | Split, numbers: Tensor) -> Tensor:
-        stream = {"val": VAL_STREAM, "test": TEST_STREAM, "train": FIRST_TRAIN_STREAM + self.setting.seed}[split]
-        digits = self.digits[split]
-        draws = moving_mnist.draw(stream, numbers, self.config.motion, len(digits))
-        return moving_mnist.render(digits, draws, self.config.motion, self.frames)
+        """Windows number ``first`` to ``last`` - 1 as a network sees them: (b, frames_in + frames_out, c, h, w)."""
+        fetched = self.data.fetch(split, np.arange(first, last))
+        numbers = torch.arange(first, last, device=self.setting.device)
+        return self.data.frames(split, numbers, None if fetched is None else fetched.to(self.setting.device))
 
     def _split(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """(b, t, 1, h, w) uint8 -> past and future in [0, 1]."""
-        frames = frames.float() / 255.0
         return frames[:, : self.config.frames_in], frames[:, self.config.frames_in :]
 
     def _eval_batches(self, split: Split, total: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -183,30 +187,8 @@ class MovingDigits:
         for first in range(0, total, self.config.eval_batch):
             part = dist.local_slice(min(self.config.eval_batch, total - first))
             start, stop = first + part.start, first + part.stop
-            if start == stop:
-                continue
-            yield self._split(self.sequences(split, start, stop))
-
-    def _published_test_set(self) -> np.ndarray | None:
-        """The published test file (20, 10000, 64, 64), memory-mapped, where it applies and is there."""
-        path = self.setting.data_root / PUBLISHED_TEST
-        applies = isinstance(self.config.digits, MNISTConfig) and self.config.motion == MotionConfig()
-        if not (applies and self.frames <= 20 and path.is_file()):
-            return None
-        try:
-            clips = np.load(path, mmap_mode="r")
-        except (OSError, ValueError) as error:
-            raise BadInput(
-                f"{path}: cannot be read as a .npy file ({error}); fetch it again or move it away"
-            ) from error
-        if clips.dtype != np.uint8 or clips.shape != (20, 10_000, 64, 64):
-            raise BadInput(
-                f"{path}: expected uint8 (20, 10000, 64, 64), got {clips.dtype} {clips.shape}; "
-                "fetch it again or move it away"
-            )
-        if self.config.test_sequences > clips.shape[1]:
-            raise BadInput(f"task.test_sequences {self.config.test_sequences}: {path} holds {clips.shape[1]:,}")
-        return clips
+            if start != stop:
+                yield self._split(self.sequences(split, start, stop))
 
 
 def _check(pred: Tensor, future: Tensor) -> None:
@@ -215,17 +197,3 @@ def _check(pred: Tensor, future: Tensor) -> None:
             f"the model predicts frames of shape {tuple(pred.shape)}, the task has {tuple(future.shape)}; "
             "model.frames_out must be task.frames_out"
         )
-
-
-def _score(pred: Tensor, true: Tensor, lpips: metrics.LPIPS | None) -> dict[str, Tensor]:
-    """All metrics, (b, t) each."""
-    scores = {
-        "mse": metrics.mse(pred, true),
-        "mae": metrics.mae(pred, true),
-        "psnr": metrics.psnr(pred, true),
-        "ssim": metrics.ssim(pred, true),
-        "ssim_published": metrics.ssim(pred, true, metrics.SSIM_RANGE_PUBLISHED),
-    }
-    if lpips is not None:
-        scores["lpips"] = lpips(pred, true)
-    return scores

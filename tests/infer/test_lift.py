@@ -12,14 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
-from moga_st import cli, pretrained
+from moga_st import pretrained
+from moga_st.cli import lift as lift_verb
 from moga_st.data.pose import mocap
 from moga_st.data.pose.camera import normalise_screen
 from moga_st.data.pose.generated import generate_clip
 from moga_st.data.pose.keypoints import Keypoints, read_keypoints
 from moga_st.data.pose.skeleton import JOINTS, MIRROR
 from moga_st.data.pose.smoothing import OneEuro
-from moga_st.data.pose.windows import cut
 from moga_st.data.video.clips import Video
 from moga_st.errors import BadInput
 from moga_st.infer import lift as lifting
@@ -61,13 +61,14 @@ def test_centre_only_and_all_frames_models_agree_where_they_must(monkeypatch):
     """With weights shared, every frame's centre window is what the centre-only model sees."""
     sizes = []
     monkeypatch.setattr(lifting, "BATCH", 5)
-    monkeypatch.setattr(lifting, "cut", lambda x, starts, length: sizes.append(len(starts)) or cut(x, starts, length))
     torch.manual_seed(0)
     whole = LifterConfig(frames=9, width=8, depth=1).build().eval()
     centre = LifterConfig(frames=9, width=8, depth=1, centre_only=True).build().eval()
     centre.load_state_dict(whole.state_dict())
     found = keypoints(12)
+    hook = centre.register_forward_pre_hook(lambda _, x: sizes.append(len(x[0])))
     poses = lifting.lift(centre, found, torch.device("cpu"))
+    hook.remove()
     xy = normalise_screen(torch.from_numpy(found.points_px[..., :2]), torch.tensor([1000.0, 800.0]))
     with torch.no_grad():
         for i in (0, 6, 11):
@@ -76,7 +77,9 @@ def test_centre_only_and_all_frames_models_agree_where_they_must(monkeypatch):
             back = whole(mirrored)[0, 4][list(MIRROR)] * torch.tensor([-1.0, 1.0, 1.0])
             expected = (whole(window)[0, 4] + back) / 2
             np.testing.assert_allclose(poses[i], (expected - expected[:1]).numpy(), atol=1e-5)
-    assert sizes == [5, 5, 2]  # never more windows in memory than go through the network at once
+    # one to see how many frames come out, then each with its mirror image: never more windows in memory than go through
+    # the network at once
+    assert sizes == [1, 5, 5, 5, 5, 2, 2]
 
 
 def test_upright_turns_camera_axes_about_x():
@@ -181,7 +184,7 @@ def test_every_fifth_frame_plays_as_long_as_the_video(weights, tmp_path, capsys)
 def test_only_numbers_of_other_programs_may_count_from_1(from_0, first):
     """Frames 3 to 7 of a video that says it has 7: from 1, or a container that counts one too few."""
     found = dataclasses.replace(keypoints(5), first_frame=3)
-    part = cli._frames_of(Video(Path("v.mp4"), (1000, 800), 50.0, 7), found, from_0=from_0)
+    part = lift_verb._frames_of(Video(Path("v.mp4"), (1000, 800), 50.0, 7), found, from_0=from_0)
     assert part.shown == (first, first + 5, 1)
 
 
@@ -208,7 +211,7 @@ def test_wrong_flags_are_named_before_anything_is_done(weights, tmp_path, capsys
     def never(*_: object) -> None:
         raise AssertionError("people are looked for")
 
-    monkeypatch.setattr(cli, "_find_people", never)
+    monkeypatch.setattr(lift_verb, "_find_people", never)
     monkeypatch.chdir(tmp_path)
     for name in ("v.m4v", "v.mp4", "k.json", "k.npz"):
         Path(name).write_bytes(b"junk" * 100)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from moga_st import kernels
 from moga_st.convert import convert, publish, rename
+from moga_st.errors import BadInput
 from moga_st.models import to_device
 from moga_st.models.moga import DropPath, MogaBlock, MultiOrderDepthwise
 from moga_st.models.moganet import SIZES, MogaNet, MogaNetConfig
@@ -55,7 +56,7 @@ def test_backbone_gives_a_pyramid_and_the_head_its_pooled_top():
     features = net.features(x)
     assert [tuple(f.shape[1:]) for f in features] == [(8, 16, 24), (16, 8, 12), (24, 4, 6), (32, 2, 3)]
     torch.testing.assert_close(net(x), net.head(features[-1].mean((2, 3))))
-    with pytest.raises(ValueError, match=r"expected \(b, 3, h, w\)"):
+    with pytest.raises(BadInput, match=r"expected \(b, 3, h, w\)"):
         net(x[:, :1])
 
 
@@ -96,7 +97,7 @@ def test_block_starts_as_nearly_the_identity_and_has_right_gradients():
 
 @pytest.mark.parametrize("channels", [0, 12, -8])
 def test_block_refuses_channels_it_cannot_split(channels):
-    with pytest.raises(ValueError, match=f"multiple of 8 channels, got {channels}"):
+    with pytest.raises(BadInput, match=f"multiple of 8 channels, got {channels}"):
         MogaBlock(channels)
 
 

@@ -1,13 +1,16 @@
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from moga_st.convert import convert, rename
 from moga_st.errors import BadInput
 from moga_st.models.moga import DropPath
 from moga_st.models.simvp import MogaTranslatorConfig, SimVP, SimVPConfig
+from moga_st.spec import InputSpec
 from tests.conftest import GOLDEN
 
 TINY = SimVPConfig(frames_in=4, frames_out=4, width=4, layers=2, translator=MogaTranslatorConfig(width=16, depth=2))
@@ -107,7 +110,6 @@ def test_frames_keep_their_order_in_the_channels():
 @pytest.mark.parametrize(
     ("config", "shape", "message"),
     [
-        (TINY, (1, 4, 1, 9, 8), "9x8 frames cannot be reduced 2 times"),
         (TINY, (1, 3, 1, 8, 8), r"expected shape \(b, 4, 1, h, w\), got \(1, 3, 1, 8, 8\)"),
         (TINY, (1, 4, 3, 8, 8), "expected shape"),
         (TINY, (4, 1, 8, 8), "expected shape"),
@@ -116,6 +118,54 @@ def test_frames_keep_their_order_in_the_channels():
 def test_wrong_input_is_named(config, shape, message):
     with pytest.raises(BadInput, match=message):
         config.build()(torch.rand(shape))
+
+
+def test_frames_that_the_encoder_cannot_reduce_are_padded_and_cropped():
+    torch.manual_seed(0)
+    net = TINY.build().eval()
+    clip = torch.rand(2, 4, 1, 9, 11)
+    padded = nn.functional.pad(clip.flatten(0, 1), (0, 1, 0, 1), mode="replicate").unflatten(0, (2, 4))
+    with torch.no_grad():
+        torch.testing.assert_close(net(clip), net(padded)[..., :9, :11], rtol=0, atol=0)
+        # rolling out goes on with the padded frames, which the crop of the last pass alone would not give
+        longer = net(padded, 6)
+        torch.testing.assert_close(net(clip, 6), longer[..., :9, :11], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("frames_out", [1, 3, 6])
+def test_a_direct_head_gives_any_number_of_frames_in_one_pass(frames_out):
+    torch.manual_seed(0)
+    config = dataclasses.replace(TINY, frames_out=frames_out, future="direct")
+    net = config.build()
+    clip = torch.rand(2, 4, 1, 8, 8)
+    assert net(clip).shape == (2, frames_out, 1, 8, 8)
+    passes = []
+    net.encoder.register_forward_hook(lambda *_: passes.append(1))
+    net(clip)
+    assert len(passes) == 1
+    # it begins as the network that repeats its frames in turn: the translator's frame i mod 4, the last frame's skip
+    features, first = net.encoder(clip.flatten(0, 1))
+    features = features.unflatten(0, (2, 4))[:, [i % 4 for i in range(frames_out)]]
+    torch.testing.assert_close(net.future(net.encoder(clip.flatten(0, 1))[0]), features.flatten(0, 1))
+    last = first.unflatten(0, (2, 4))[:, [3] * frames_out].flatten(0, 1)
+    torch.testing.assert_close(net.future_first(first), last)
+    # and learns every frame: each has a gradient of its own
+    net(clip)[:, -1].sum().backward()
+    gradient = net.future.mix.weight.grad
+    assert gradient is not None
+    assert gradient.abs().sum() > 0
+
+
+def test_numbers_left_out_are_the_datas():
+    spec = InputSpec((4, 3, 20, 24), (6, 3, 20, 24), ("red", "green", "blue"))
+    open_config = SimVPConfig(width=4, layers=2, translator=MogaTranslatorConfig(width=16, depth=2))
+    fitted = open_config.fit(spec)
+    assert (fitted.frames_in, fitted.frames_out, fitted.channels, fitted.frame_size) == (4, 6, 3, (20, 24))
+    assert fitted.fit(spec) == fitted
+    with pytest.raises(BadInput, match="frames in: the model has 5, the data 4; leave the model's out"):
+        dataclasses.replace(open_config, frames_in=5).fit(spec)
+    with pytest.raises(BadInput, match="SimVP predicts clips"):
+        open_config.fit(InputSpec((27, 17, 2)))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,138 @@
+"""`moga-st eval RUN_OR_WEIGHTS`: scores beside baselines, eval.json and pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+from tyro.conf import Positional
+
+from moga_st import recipes
+from moga_st.cli.tables import fact_lines, score_table
+from moga_st.config import data_root
+from moga_st.errors import BadInput
+
+if TYPE_CHECKING:
+    import torch
+
+    from moga_st.engine.config import RunConfig
+    from moga_st.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Eval:
+    """Score weights on the test set beside its baselines, print the table, write eval.json and pictures."""
+
+    target: Positional[Path]
+    """A run's folder (its best weights are taken), a .safetensors file, or the name of weights in the package."""
+    recipe: str | None = None
+    """Score on this recipe's task instead of the one the weights were trained on."""
+    split: Literal["test", "val"] = "test"
+    """Which examples."""
+    sequences: int | None = None
+    """Score only so many of them (the first)."""
+    lpips: bool = False
+    """Score LPIPS too, on the test set (needs torchvision's AlexNet weights)."""
+    device: str = "auto"
+    """auto (CUDA if there is one), cpu, cuda, cuda:N or mps."""
+    data_root: Path | None = None
+    """Folder that holds the data; default MOGA_ST_DATA, then datasets/ of the checkout."""
+    out: Path | None = None
+    """Folder for eval.json and the pictures; default beside the weights (here, for the package's own)."""
+    json: bool = False
+    """Print the JSON instead of the table."""
+
+
+def run(argv: list[str]) -> None:
+    args = tyro.cli(Eval, prog="moga-st eval", args=argv)
+    from moga_st import dist, pretrained
+    from moga_st.device import setup
+
+    if args.lpips and args.split != "test":
+        raise BadInput("--lpips: is scored on the test set only; leave --split out")
+    path = pretrained.find_weights(args.target)
+    if args.recipe is not None:
+        recipes.load(args.recipe)  # it may define the model's class
+    about = pretrained.read_weights(path).about
+    task_config = _changed(run_config(path, about, args.recipe).task, args)
+    out = _folder(args, path)
+    device = setup(args.device)
+    try:
+        _evaluate(args, argv, path, about, task_config, out, device)
+    finally:
+        dist.shutdown()
+
+
+def _evaluate(
+    args: Eval, argv: list[str], path: Path, about: dict[str, Any], task_config: Any, out: Path, device: torch.device
+) -> None:
+    from moga_st import dist, pretrained
+    from moga_st.record import provenance
+    from moga_st.storage import write_atomically
+    from moga_st.tasks.task import Setting, announce
+
+    task: Task = task_config.build(Setting(device, data_root(args.data_root)))
+    if dist.rank() == 0:
+        out.mkdir(parents=True, exist_ok=True)  # before the work, which would be lost
+        print(*announce(task), sep="\n", file=sys.stderr)
+    net = pretrained.load_model(path, device)
+    scores, rank, made_by = task.evaluate(net, args.split), dist.rank(), provenance(device)
+    dist.shutdown()  # the rest is done by one process alone
+    if rank != 0:
+        return
+    shipped = path.parent == pretrained.SHIPPED
+    record: dict[str, Any] = {
+        "weights": path.stem if shipped else str(path),
+        "trained": {k: about[k] for k in ("run", "best_step", "seconds", "made_by", "converted_from") if k in about},
+        "split": args.split,
+        "scores": scores.to_dict(),
+        "facts": task.facts,
+        "argv": ["moga-st", "eval", *argv],
+        "made_by": made_by,
+    }
+    if not args.json:
+        print(f"{path}\n{fact_lines(task.facts)}\n\n{args.split}\n{score_table(scores)}", flush=True)
+    pictures = [p for example in task.examples(net, args.split) for p in example.save(out / example.name)]
+    record["pictures"] = [p.name for p in pictures]
+    text = json.dumps(record, indent=2, allow_nan=False)
+    write_atomically(out / "eval.json", lambda part: part.write_text(text, encoding="utf-8"))
+    print(text if args.json else f"\nwritten: {out}/eval.json, {', '.join(p.name for p in pictures)}")
+
+
+def _changed(task: Any, args: Eval) -> Any:
+    """The task with what the flags change of it."""
+    changes: dict[str, Any] = {"lpips": True} if args.lpips else {}
+    if args.sequences is not None:
+        changes[f"{args.split}_sequences"] = args.sequences
+    for name in changes:
+        if name not in {f.name for f in dataclasses.fields(task)}:
+            raise BadInput(f"--{name.partition('_')[2] or name}: {type(task).__name__} has no {name}")
+    return dataclasses.replace(task, **changes)
+
+
+def _folder(args: Eval, path: Path) -> Path:
+    """Where the results go; a partial evaluation does not take the place of the whole one."""
+    from moga_st import pretrained
+
+    part = ("" if args.split == "test" else "_val") + ("" if args.sequences is None else f"_first{args.sequences}")
+    beside = Path() if path.parent == pretrained.SHIPPED else path.parent
+    return args.out or beside / ("eval" + part if args.target.is_dir() else path.stem + part)
+
+
+def run_config(path: Path, about: dict[str, Any], recipe: str | None) -> RunConfig:
+    """The run config behind weights, or that of ``recipe``."""
+    from moga_st.engine.config import RunConfig
+
+    if recipe is not None:
+        return recipes.load(recipe)
+    if "run" not in about:
+        raise BadInput(f"{path}: does not say which task it belongs to; name one with --recipe")
+    try:
+        return RunConfig.from_dict(about["run"])
+    except BadInput as error:  # a recipe of the user's own, whose classes only its file defines
+        raise BadInput(f"{path}: {error}; or name the recipe with --recipe") from error

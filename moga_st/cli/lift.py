@@ -1,0 +1,192 @@
+"""`moga-st lift WEIGHTS SOURCE`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+from tyro.conf import Positional
+
+from moga_st.cli.tables import fact_lines
+from moga_st.data.pose.smoothing import OneEuro
+from moga_st.errors import BadInput
+
+if TYPE_CHECKING:
+    import torch
+
+    from moga_st.data.pose.keypoints import Keypoints
+    from moga_st.data.video.clips import Video
+
+
+@dataclass(frozen=True)
+class Lift:
+    """Lift one person to 3D, from a video (with mmpose) or from 2D keypoints; write npz, BVH and an animation."""
+
+    weights: Positional[Path]
+    """A .safetensors file, a run's folder, or the name of weights in the package."""
+    source: Positional[Path]
+    """A video (.mp4, .mov, .gif, ...), or keypoints: .npz, or .json, or a folder of it, of COCO, OpenPose, AlphaPose or
+    mmpose."""
+    video: Path | None = None
+    """The video that a keypoint file was found in: drawn under the keypoints, and its size and rate are taken."""
+    pose2d: str = "human"
+    """For a video: one of mmpose's 2D configs (name, alias or file) whose keypoints are COCO, whole-body, Halpe-26 or
+    Human3.6M."""
+    pose2d_weights: Path | None = None
+    """Its checkpoint; left out, the published one, from torch hub's cache or downloaded."""
+    detector: str | None = None
+    """For a video: one of mmdet's configs (name or file) that finds people; left out, mmpose's own; whole-image takes
+    the frame as one person's box."""
+    detector_weights: Path | None = None
+    """Its checkpoint; left out, the published one."""
+    size_px: tuple[int, int] | None = None
+    """Width and height of the image, where neither file nor video says."""
+    fps: float | None = None
+    """Frame rate of the video, which keypoints of every 5th frame, numbered so, have a fifth of; the video's, else the
+    file's, else 30."""
+    layout: Literal["h36m", "coco", "body_25", "halpe"] | None = None
+    """Joint layout; by the number of joints if left out."""
+    person: int | None = None
+    """The person's number in the file, or as they appear; left out, the one who takes up most of the images."""
+    min_confidence: float = 0.3
+    """A joint below it counts as missing and is filled in."""
+    max_gap_s: float = 0.5
+    """A joint missing no longer is filled in between where it was seen; one missing longer moves with its neighbour."""
+    smooth: bool = True
+    """Smooth the keypoints with a one-euro filter before lifting; turn it off for exact ones."""
+    one_euro: OneEuro = dataclasses.field(default_factory=OneEuro)
+    """The filter."""
+    device: str = "auto"
+    """auto (CUDA if there is one), cpu, cuda or cuda:N."""
+    out: Path = Path("lifted")
+    """Folder for NAME_3d.npz, .bvh, .png, .gif and .mp4; of a video also NAME_lift_2d.json, which `lift` reads."""
+    json: bool = False
+    """Print what was done as JSON."""
+
+
+def run(argv: list[str]) -> None:
+    args = tyro.cli(Lift, prog="moga-st lift", args=argv)
+    import time
+
+    import numpy as np
+
+    from moga_st import pretrained
+    from moga_st.data.pose.bvh import write_bvh
+    from moga_st.data.pose.keypoints import read_keypoints
+    from moga_st.data.video.clips import open_video
+    from moga_st.device import setup
+    from moga_st.draw.pose import save_lift
+    from moga_st.infer import lift as lifting
+
+    # people are looked for in any other file, which may take long: all that can be checked comes before
+    is_video = not args.source.is_dir() and args.source.suffix.lower() not in (".npz", ".json")
+    _check_flags(args, is_video)
+    device = setup(args.device)
+    net = pretrained.load_model(pretrained.find_weights(args.weights), device)
+    lifting.check_lifter(net)
+    video = open_video(args.source) if is_video else None if args.video is None else open_video(args.video)
+    written: list[Path] = []
+    file = args.source
+    if is_video:
+        assert video is not None
+        file = args.out / f"{args.source.stem}_lift_2d.json"  # a name that keypoints of the user's own hardly have
+        _find_people(args, video, device, file)
+        written.append(file)
+    found = read_keypoints(
+        file,
+        size_px=video.size_px if args.size_px is None and video is not None else args.size_px,
+        fps=video.fps if args.fps is None and video is not None else args.fps,
+        layout=args.layout,
+        person=args.person,
+        min_confidence=args.min_confidence,
+        max_gap_s=args.max_gap_s,
+    )
+    start = time.perf_counter()
+    poses_m = lifting.lift(net, found, device, args.one_euro if args.smooth else None)
+    seconds = time.perf_counter() - start
+    args.out.mkdir(parents=True, exist_ok=True)
+    stem = args.out / f"{args.source.stem}_3d"  # whatever --out is, the input itself is not written over
+    upright_m = lifting.upright(poses_m)
+    frames = None if video is None else _frames_of(video, found, from_0=is_video)
+    pictures = save_lift(stem, found.points_px, found.size_px, upright_m, found.fps, args.source.name, frames)
+    bvh, npz = (stem.with_name(stem.name + suffix) for suffix in (".bvh", ".npz"))
+    write_bvh(bvh, upright_m, found.fps)
+    np.savez(npz, poses_m=upright_m, keypoints_px=found.points_px, fps=found.fps, size_px=found.size_px)
+    written += [npz, bvh, *pictures]
+    result = {
+        "frames": len(poses_m),
+        "fps": found.fps,
+        "people": found.people,
+        "person": found.person,
+        "input": f"{found.layout}; {found.note}",
+        "smoothing": dataclasses.asdict(args.one_euro) if args.smooth else None,
+        "frames_per_second": round(len(poses_m) / seconds, 1),
+        "written": [str(p) for p in written],
+    }
+    if args.json:
+        print(json.dumps(result, indent=2))
+    else:
+        print(
+            fact_lines(
+                {
+                    **result,
+                    "smoothing": args.one_euro if args.smooth else "off",
+                    "written": ", ".join(result["written"]),
+                }
+            )
+        )
+
+
+def _check_flags(args: Lift, is_video: bool) -> None:
+    if is_video:
+        if not args.source.exists():
+            raise BadInput(f"{args.source}: no such video, keypoint file or folder of them")
+        if args.video is not None:
+            raise BadInput(f"--video: {args.source} is a video itself; leave the flag out")
+    else:
+        for name in ("pose2d", "pose2d_weights", "detector", "detector_weights"):
+            if getattr(args, name) != getattr(Lift, name):
+                raise BadInput(f"--{name.replace('_', '-')}: is for a video; {args.source} holds keypoints already")
+    positive = {
+        "--fps": (args.fps,),
+        "--size-px": args.size_px or (),
+        "--one-euro.min-cutoff-hz": (args.one_euro.min_cutoff_hz,),
+        "--one-euro.speed-cutoff-hz": (args.one_euro.speed_cutoff_hz,),
+    }
+    for flag, values in positive.items():
+        for value in values:
+            if value is not None and not 0 < value < math.inf:
+                raise BadInput(f"{flag}: expected more than 0, got {value}")
+    if not 0 <= args.one_euro.beta < math.inf:
+        raise BadInput(f"--one-euro.beta: expected 0 or more, got {args.one_euro.beta}")
+    if not 0 <= args.min_confidence <= 1:
+        raise BadInput(f"--min-confidence: expected 0 to 1, got {args.min_confidence}")
+    if not 0 <= args.max_gap_s < math.inf:
+        raise BadInput(f"--max-gap-s: expected 0 or more, got {args.max_gap_s}")
+
+
+def _frames_of(video: Video, found: Keypoints, *, from_0: bool) -> Video:
+    """The frames that keypoints were found in, if they are numbered from 0.  Some programs number a video's frames from
+    1, which is sure only where the last number would otherwise lie beyond the end."""
+    last = found.first_frame + found.frame_step * (len(found.points_px) - 1)
+    first = found.first_frame - (1 if not from_0 and last == video.frames and found.first_frame > 0 else 0)
+    return video.part(first, found.frame_step, len(found.points_px))
+
+
+def _find_people(args: Lift, video: Video, device: torch.device, out: Path) -> None:
+    """Write the keypoints of everyone in a video."""
+    from tqdm import tqdm
+
+    from moga_st.data.pose.keypoints import write_people
+    from moga_st.integrations.mmpose_2d import PeopleFinder
+    from moga_st.storage import write_atomically
+
+    find = PeopleFinder(device, args.pose2d, args.pose2d_weights, args.detector, args.detector_weights)
+    out.parent.mkdir(parents=True, exist_ok=True)  # before the search, which would be lost
+    people = [find(frame) for frame in tqdm(video, "finding people", video.frames, unit="frame")]
+    write_atomically(out, lambda part: write_people(part, people, video.size_px, video.fps, find.layout))

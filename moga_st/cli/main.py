@@ -1,0 +1,108 @@
+"""``moga-st VERB ...``.
+
+Exit codes: 0 done; 1 the work failed (loss not finite, disk full); 2 bad input; 70 an error of our own; 128 + n stopped
+by signal n after saving.  Errors go to stderr in one line that names the thing and the remedy.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+from typing import NoReturn
+
+from moga_st.errors import BadInput, Interrupted, RunFailed, nearest
+
+VERBS = {
+    "train": ("RECIPE", "train a recipe, or go on with it; every field of it is a flag"),
+    "eval": ("RUN_OR_WEIGHTS", "score a run or a weights file on the test set, and draw examples"),
+    "predict": ("WEIGHTS CLIP", "predict a clip's future and draw it"),
+    "lift": ("WEIGHTS SOURCE", "lift people in a video, or their 2D keypoints, to 3D"),
+    "data": ("RECIPE", "find and check a recipe's data; `data prepare NAME SRC` makes the file that recipes read"),
+    "models": ("", "list every model with parameters and operations"),
+    "bench": ("RECIPE", "time a recipe's training step, inference and data; a network of `models`; or kernels"),
+    "convert": ("--from DIALECT IN OUT", "turn a published checkpoint into weights of this package"),
+}
+"""What each verb takes and does; verb V is the function ``run`` of ``cli/V.py`` (``eval`` of ``evaluate.py``)."""
+MODULES = {"eval": "evaluate"}
+DEBUG = "MOGA_ST_DEBUG"
+"""Set to 1: errors keep their tracebacks."""
+
+
+def main(argv: list[str] | None = None) -> NoReturn:
+    """Run one verb and leave with its exit code."""
+    # before torch comes in: large tensors on the CPU lie in huge pages, which cost fewer faults and look-ups
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a character gets an escape, not an error
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage())
+        raise SystemExit(0 if argv else 2)
+    if argv[0] == "--version":
+        from moga_st import __version__
+
+        print(__version__)
+        raise SystemExit(0)
+    code = _run(argv[0], argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads on (`| head`), which is no error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(code)
+
+
+def usage() -> str:
+    """The verbs, a line each, and the recipes."""
+    from moga_st.recipes import names
+
+    width = max(len(f"{verb} {takes}") for verb, (takes, _) in VERBS.items())
+    lines = [f"  {f'{verb} {takes}'.strip():{width}}  {does}" for verb, (takes, does) in VERBS.items()]
+    recipes = f"`moga-st VERB --help` tells the rest.  Recipes: {', '.join(names())}"
+    return "\n".join(["usage: moga-st VERB ...", "", *lines, "", recipes])
+
+
+def _run(verb: str, argv: list[str]) -> int:
+    """Run a verb; returns the exit code."""
+    try:
+        if verb not in VERBS:
+            raise BadInput(f"unknown verb {verb!r}{nearest(verb, VERBS)}; `moga-st --help` lists them")
+        importlib.import_module(f"moga_st.cli.{MODULES.get(verb, verb)}").run(argv)
+    except SystemExit as leaving:  # of the parser of flags, which has said what it has to
+        return leaving.code if isinstance(leaving.code, int) else 1
+    except BaseException as error:
+        if os.environ.get(DEBUG) == "1" and not isinstance(error, (KeyboardInterrupt, Interrupted)):
+            raise
+        return _say(error)
+    return 0
+
+
+def _say(error: BaseException) -> int:
+    """One line about an error on stderr; returns the exit code."""
+    code, message = 70, ""
+    if isinstance(error, BrokenPipeError):
+        return 0  # nobody reads on
+    if isinstance(error, BadInput):
+        code, message = 2, str(error)
+    elif isinstance(error, RunFailed):
+        code, message = 1, str(error)
+    elif isinstance(error, KeyboardInterrupt):
+        code, message = 130, "interrupted"
+    elif isinstance(error, Interrupted):
+        code, message = 128 + error.signum, f"{error}; all is saved, the same command goes on from here"
+    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        code, message = 1, f"no space left on the device ({error}); free some and repeat the command"
+    elif isinstance(error, OSError) and error.filename is not None:  # no such place, or no right to it
+        code, message = 1, str(error)
+    else:
+        message = f"{type(error).__name__}: {error}; an error of moga-st's own: {DEBUG}=1 shows where"
+    if os.environ.get("RANK", "0") == "0" or not launched():  # under torchrun one process speaks for all
+        print(f"moga-st: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def launched() -> bool:
+    """Whether torchrun started this process, and not a shell that happens to have a RANK."""
+    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"))

@@ -1,0 +1,78 @@
+"""What a run computes, and where and how fast."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from moga_st.config import Config, ModelConfig
+from moga_st.errors import BadInput
+from moga_st.optim import OptimConfig
+from moga_st.tasks.task import TaskConfig
+
+
+@dataclass(frozen=True)
+class RunConfig(Config, kind="run", was=("moga_st.engine:RunConfig",), rooms=("moga_st.engine.config",)):
+    """All that decides what a run computes.  A recipe is a function that returns one.
+
+    Raises:
+        BadInput: a number is out of range, or the name is none for a folder.
+    """
+
+    name: str
+    """Name of the recipe."""
+    task: TaskConfig
+    """Data, loss and evaluation."""
+    model: ModelConfig
+    """The network."""
+    optim: OptimConfig
+    """Optimiser, schedule, clipping and weight average."""
+    steps: int
+    """Updates."""
+    batch_size: int = 16
+    """Examples an update, over all processes and accumulated parts."""
+    accumulate: int = 1
+    """Parts a batch is computed in, one after the other, to save memory; batch statistics are a part's."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: autocast, with float32 weights, gradients and optimiser."""
+    validate_every: int = 1000
+    """Updates between validations; the best validation picks the exported weights."""
+    seed: int = 0
+    """Seed of the weights, the training data and everything else."""
+    init: str | None = None
+    """Weights to start from: a weights file, a run's folder, or the name of weights in the package."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\w[\w.-]*", self.name):
+            raise BadInput(f"name {self.name!r}: expected letters, digits, '.', '_' and '-': it names a folder")
+        for name in ("steps", "batch_size", "accumulate", "validate_every"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.batch_size % self.accumulate:
+            raise BadInput(f"batch_size {self.batch_size} is not divisible by accumulate {self.accumulate}")
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how a run executes; none of it is part of the run's identity."""
+
+    device: str = "auto"
+    """auto (CUDA if there is one), cpu, cuda, cuda:N or mps."""
+    data_root: Path | None = None
+    """Folder that holds the data; default MOGA_ST_DATA, then datasets/ of the checkout."""
+    runs: Path = Path("runs")
+    """Folder that holds the runs."""
+    compile: bool = False
+    """torch.compile the network."""
+    cuda_graph: bool = False
+    """Capture the whole update as a CUDA graph and replay it: no launch overhead (one process; optim is compiled)."""
+    log_every: int = 20
+    """Updates between lines of metrics.jsonl."""
+    save_every: float = 60.0
+    """Seconds between checkpoints: what a kill can cost at most."""
+
+    def __post_init__(self) -> None:
+        if self.log_every < 1:
+            raise BadInput(f"log_every: expected at least 1, got {self.log_every}")
