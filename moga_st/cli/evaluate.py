@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,12 +72,12 @@ def _evaluate(
 ) -> None:
     from moga_st import dist, pretrained
     from moga_st.record import provenance
-    from moga_st.storage import write_atomically
+    from moga_st.storage import make_folder, strict_json, write_text
     from moga_st.tasks.task import Setting, announce
 
     task: Task = task_config.build(Setting(device, data_root(args.data_root)))
     if dist.rank() == 0:
-        out.mkdir(parents=True, exist_ok=True)  # before the work, which would be lost
+        make_folder(out.parent, out.name)  # before the work, which would be lost
         print(*announce(task), sep="\n", file=sys.stderr)
     net = pretrained.load_model(path, device)
     scores, rank, made_by = task.evaluate(net, args.split), dist.rank(), provenance(device)
@@ -99,8 +98,8 @@ def _evaluate(
         print(f"{path}\n{fact_lines(task.facts)}\n\n{args.split}\n{score_table(scores)}", flush=True)
     pictures = [p for example in task.examples(net, args.split) for p in example.save(out / example.name)]
     record["pictures"] = [p.name for p in pictures]
-    text = json.dumps(record, indent=2, allow_nan=False)
-    write_atomically(out / "eval.json", lambda part: part.write_text(text, encoding="utf-8"))
+    text = strict_json(record, 2)
+    write_text(out / "eval.json", text)
     print(text if args.json else f"\nwritten: {out}/eval.json, {', '.join(p.name for p in pictures)}")
 
 

@@ -42,7 +42,7 @@ def run(argv: list[str]) -> None:
 
     from moga_st.device import setup
     from moga_st.infer.predict import predict
-    from moga_st.storage import write_atomically
+    from moga_st.storage import save_npy
 
     if args.size is not None and len(args.size) not in (1, 2):
         raise BadInput(f"--size: expected one number, or height and width, got {len(args.size)} numbers")
@@ -58,7 +58,7 @@ def run(argv: list[str]) -> None:
     stem = args.out / f"{args.clip.stem}_predicted"  # whatever --out is, the clip itself is not written over
     paths = made.example(args.clip.name).save(stem)
     array = stem.with_name(stem.name + ".npy")
-    write_atomically(array, lambda part: _save(part, made.frames))
+    save_npy(array, made.frames)
     result["written"] = [*map(str, paths), str(array)]
     if args.json:
         print(json.dumps(result, indent=2, allow_nan=False))
@@ -67,10 +67,3 @@ def run(argv: list[str]) -> None:
     print(f"{args.clip}: {count}, {result['frames_compared']} compared with the truth")
     print("".join(f"{k} {v:.4g}  " for k, v in made.scores.items() if k != "ssim_published"))
     print(f"written: {', '.join(result['written'])}")
-
-
-def _save(path: Path, frames: Any) -> None:
-    import numpy as np
-
-    with path.open("wb") as file:  # np.save would add an ending
-        np.save(file, frames)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 import torch
 from torch import nn
@@ -60,7 +60,7 @@ def run_folder(config: RunConfig, runs: Path, spec: InputSpec | None = None) -> 
     others = [p for p in sorted((runs / config.name).glob("*/run.json")) if p.parent != folder]
     for path in ([folder / "run.json"] if (folder / "run.json").exists() else []) + others:
         try:
-            saved = RunConfig.from_dict(json.loads(path.read_text(encoding="utf-8"))["config"])
+            saved = RunConfig.from_dict(storage.read_json(path)["config"])
         except (BadInput, ValueError, KeyError, TypeError, OSError):  # another version's, or damaged: not this run
             saved = None
         # as JSON: a recipe that was loaded twice has two classes of one name
@@ -85,14 +85,16 @@ class Run:
         self.main = dist.rank() == 0
         self.lock = self._claim() if self.main else None
 
-    def _claim(self) -> IO[bytes]:
+    def _claim(self) -> BinaryIO:
         """Claim the folder for this process: two runs in one would overwrite each other's checkpoints."""
         with full_disk(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = storage.lock_file(self.folder / ".lock")
-        if lock is None:
-            raise BadInput(f"{self.folder}: this run is going on in another process; wait for it or stop it")
-        return lock
+            storage.make_folder(self.folder.parents[1], self.folder.parent.name, self.folder.name)
+            try:
+                return storage.lock_file(self.folder / ".lock")
+            except BlockingIOError as error:
+                raise BadInput(
+                    f"{self.folder}: this run is going on in another process; wait for it or stop it"
+                ) from error
 
     def resume(self, net: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer) -> RunState:
         """Load last.pt if there is one; returns the run's counters."""
@@ -164,12 +166,12 @@ class Run:
             path = self.folder / "metrics.jsonl"
             kept = [line for line in read_jsonl(path) if line["step"] <= step]
             text = "".join(json.dumps(line) + "\n" for line in kept)
-            storage.write_atomically(path, lambda part: part.write_text(text))
+            storage.write_text(path, text)
             self.sessions = [*self._sessions(), {"argv": sys.argv, "from_step": step, **provenance(self.device)}]
             if step == 0:
                 self._write_run_json(RunState(data=self.task.data_fingerprint))
             board = SummaryWriter(self.folder / "tensorboard", purge_step=step + 1)
-            with self.lock, path.open("a") as self.jsonl, board as self.board:
+            with self.lock, storage.open_log(path) as self.jsonl, board as self.board:
                 yield
 
     def log(self, step: int, values: dict[str, float], seconds: float) -> None:
@@ -184,7 +186,7 @@ class Run:
     def _sessions(self) -> list[dict[str, Any]]:
         path = self.folder / "run.json"
         try:
-            return json.loads(path.read_text())["sessions"] if path.exists() else []
+            return storage.read_json(path)["sessions"] if path.exists() else []
         except (ValueError, KeyError) as error:
             raise BadInput(f"{path}: cannot be read ({error}); restore a copy, or remove it") from error
 
@@ -196,8 +198,7 @@ class Run:
             "state": dataclasses.asdict(state),
             "sessions": self.sessions,
         }
-        text = json.dumps(content, indent=2)
-        storage.write_atomically(self.folder / "run.json", lambda part: part.write_text(text, encoding="utf-8"))
+        storage.write_json(self.folder / "run.json", content)
 
 
 def raise_if_bad(bad_step: torch.Tensor, folder: Path) -> None:
@@ -219,7 +220,7 @@ def failure(what: str, step: int, folder: Path) -> str:
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a JSONL file; a last line cut short by a kill or a full disk is left out."""
     lines = []
-    text = path.read_text(errors="replace").splitlines() if path.exists() else []
+    text = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     for number, line in enumerate(text, 1):
         try:
             lines.append(json.loads(line))

@@ -131,7 +131,8 @@ def open_log(path: Path) -> IO[str]:
 def lock_file(path: Path) -> BinaryIO:
     """Claim the file ``path``, made where it is missing, for this process until what is returned is closed.
 
-    The system frees it however the process ends.  Nothing is written to it.
+    The system frees it however the process ends.  Nothing is written to it.  Where the file system has no locks, a
+    warning says so, and the work goes on unlocked.
 
     Raises:
         BlockingIOError: another process has it.
@@ -149,8 +150,10 @@ def lock_file(path: Path) -> BinaryIO:
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        file.close()
-        raise BlockingIOError(errno.EAGAIN, "another process has it", str(path)) from error
+        if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+            file.close()
+            raise BlockingIOError(errno.EAGAIN, "another process has it", str(path)) from error
+        print(f"{path}: no locks on this file system ({error}); do not start the same work twice", file=sys.stderr)
     return file
 
 
