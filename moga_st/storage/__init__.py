@@ -10,7 +10,8 @@ content or the new; nothing is ever written through a link.
 
 from moga_st.storage.arrays import Npz, open_npy, open_npz, parse_npy, read_npy, read_npz
 from moga_st.storage.hdf5 import attribute, open_hdf5, read_dataset
-from moga_st.storage.pickles import Stranger, read_pickle
+from moga_st.storage.opcodes import Stranger
+from moga_st.storage.pickles import read_pickle
 from moga_st.storage.reading import (
     escape,
     file_digest,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from moga_st.errors import BadInput
 from moga_st.storage.arrays import check_entry
-from moga_st.storage.pickles import Reader, load_pickle
+from moga_st.storage.opcodes import Reader
+from moga_st.storage.pickles import load_pickle
 from moga_st.storage.reading import check_size, file_size, open_file, parse_json
 
 if TYPE_CHECKING:
