@@ -158,7 +158,7 @@ class PreparedClipsWriter:
                 data.resize(n + len(block), 0)
                 data[n:] = block
                 n += len(block)
-                digest.update(block.data)
+                digest.update(np.ascontiguousarray(block).data)  # frames may lie in memory in any order
                 if split == "train":
                     moments.add(block)
             count = n - before
