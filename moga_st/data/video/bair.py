@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from moga_st import storage
-from moga_st.data.video.prepared_clips import write_clips
-from moga_st.data.video.published import FRAME_SUMS, RGB, within
+from moga_st.data.video.prepared_clips import Split, write_clips
+from moga_st.data.video.published import FRAME_SUMS, RGB, windows_from_end, within
 from moga_st.errors import BadInput
 
 SIZE = 64
@@ -31,12 +31,13 @@ LICENCE = "none stated; given out by the authors for research, cite the paper"
 MOST = 256 << 20  # bytes of a record: no clip is nearly as large
 
 
-def prepare(source: Path, out: Path) -> None:
+def prepare(source: Path, out: Path, window: int = 16) -> None:
     """Write the prepared file of BAIR robot pushing.
 
     Args:
         source: The folder with train/ and test/, or one with it as softmotion30_44k/.
         out: The file to write.
+        window: Frames of a test window, every one of which is scored: 16 for 4 in, 12 out.
 
     Raises:
         BadInput: no records, or a damaged one.
@@ -50,7 +51,7 @@ def prepare(source: Path, out: Path) -> None:
     conventions = {
         "mse, mae": FRAME_SUMS,
         "split": f"the last {total - first_val} of the {total} training clips validate; the folder test tests",
-        "windows": "every one",
+        "windows": f"test: every one of {window} frames",
     }
     with write_clips(out, SOURCE, LICENCE, RGB, conventions=conventions) as writer:
         for part, paths in files.items():
@@ -58,8 +59,10 @@ def prepare(source: Path, out: Path) -> None:
             for path in paths:
                 for record in read_records(path):
                     i = next(numbers)
-                    split = "test" if part == "test" else "val" if i >= first_val else "train"
-                    writer.add_clip(split, f"{part}/{i:05d}", frames_of(record, path))
+                    split: Split = "test" if part == "test" else "val" if i >= first_val else "train"
+                    clip = list(frames_of(record, path))
+                    starts = windows_from_end(len(clip), window, 1) if split == "test" else None
+                    writer.add_clip(split, f"{part}/{i:05d}", clip, starts=starts)
 
 
 def frames_of(record: bytes, path: Path) -> Iterator[np.ndarray]:

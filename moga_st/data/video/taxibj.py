@@ -14,7 +14,7 @@ import numpy as np
 
 from moga_st import storage
 from moga_st.data.video.prepared_clips import Split, write_clips
-from moga_st.data.video.published import FRAME_SUMS, within
+from moga_st.data.video.published import FRAME_SUMS, windows_from_end, within
 from moga_st.errors import BadInput
 
 CHANNELS = ("inflow", "outflow")
@@ -47,13 +47,14 @@ def prepare(source: Path, out: Path) -> None:
         "values": "flows scaled to [0, 1]: (x + 1) / 2",
         "split": f"the last of {VAL_SHARE} parts of the training samples validates; the {length - 1} samples before, "
         "which share frames with it, are left out",
-        "windows": f"{length} frames, as in the file",
+        "windows": f"{length} frames; test: every sample of the file",
     }
     with write_clips(out, SOURCE, LICENCE, CHANNELS, fps=FPS, standardise=False, conventions=conventions) as writer:
         parts: dict[Split, np.ndarray] = {"train": train[:last_train], "val": train[first_val:], "test": test}
         for split, samples in parts.items():
             for i, clip in enumerate(joined(samples)):
-                writer.add_clip(split, f"{split}/{i}", (f.transpose(1, 2, 0) for f in (clip + 1) / 2))
+                starts = windows_from_end(len(clip), length, 1) if split == "test" else None
+                writer.add_clip(split, f"{split}/{i}", (f.transpose(1, 2, 0) for f in (clip + 1) / 2), starts=starts)
 
 
 def read_samples(path: Path, part: str) -> np.ndarray:

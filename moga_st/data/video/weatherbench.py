@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from moga_st.data.video.prepared_clips import Split, write_clips
-from moga_st.data.video.published import runs, within
+from moga_st.data.video.published import runs, windows_from_end, within
 from moga_st.errors import BadInput, nearest
 
 VARIABLES = {
@@ -60,6 +60,7 @@ def prepare(
     train: tuple[int, int] = (2010, 2015),
     val: tuple[int, int] = (2016, 2016),
     test: tuple[int, int] = (2017, 2018),
+    window: int = 24,
 ) -> None:
     """Write the prepared file of some variables of WeatherBench.
 
@@ -72,6 +73,7 @@ def prepare(
         train: First and last year of training; the published ones are 2010 2015, for several variables 1979 2015.
         val: First and last year of validation.
         test: First and last year of the test.
+        window: Frames of a test window, every one of which is scored: 24 for 12 in, 12 out; 8 for 4 in, 4 out.
 
     Raises:
         BadInput: xarray is missing, an unknown variable or level, no files, or years that are not in them.
@@ -85,6 +87,7 @@ def prepare(
         "mse, rmse, mae": "means over the map, in the variables' units; mse_published is the sum over channels, rows "
         "and columns divided by their number",
         "split": ", ".join(f"{name} {first}-{last}" for name, (first, last) in years.items()),
+        "windows": f"test: every one of {window} frames",
         "standardised": "by mean and standard deviation of the training years, in test too; the published tables took "
         "the test years' own",
     }
@@ -99,7 +102,9 @@ def prepare(
             for run in runs(wanted, step_hours):
                 hours = wanted[run]
                 time_s = np.asarray(hours, np.float64) * HOUR_S
-                writer.add_clip(split, f"{split}/{_moment(hours[0])}", _frames(maps, hours), time_s=time_s)
+                starts = windows_from_end(len(hours), window, 1) if split == "test" else None
+                name = f"{split}/{_moment(hours[0])}"
+                writer.add_clip(split, name, _frames(maps, hours), starts=starts, time_s=time_s)
 
 
 def parse_channel(name: str) -> Channel:

@@ -65,7 +65,7 @@ def test_clips_and_split(tmp_path):
     write(root / "train" / "traj_0_to_13.tfrecords", [clip(c) for c in clips[:14]])
     write(root / "train" / "traj_14_to_21.tfrecords", [clip(c) for c in clips[14:22]])
     write(root / "test" / "traj_0_to_2.tfrecords", [clip(c) for c in clips[22:]])
-    bair.prepare(tmp_path, tmp_path / "out.h5")
+    bair.prepare(tmp_path, tmp_path / "out.h5", window=3)
     about, parts = read(tmp_path / "out.h5")
     assert list(about["channels"]) == ["red", "green", "blue"]
     assert parts["train"].name == [f"train/{i:05d}" for i in range(21)]
@@ -74,7 +74,10 @@ def test_clips_and_split(tmp_path):
     for part, given in (("train", clips[:21]), ("val", clips[21:22]), ("test", clips[22:])):
         np.testing.assert_array_equal(parts[part].frames, np.concatenate(given))
         assert parts[part].first == [0, *np.cumsum([len(c) for c in given]).tolist()]
-    assert parts["test"].start is None
+    assert parts["val"].start is None
+    lengths = [len(c) for c in clips[22:]]  # 3, 4, 2
+    assert parts["test"].start == [0, 3, 4]
+    assert lengths == [3, 4, 2]
 
 
 def test_damage_is_found(tmp_path):

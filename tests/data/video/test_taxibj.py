@@ -38,7 +38,8 @@ def test_samples_of_one_recording_are_put_together_and_are_its_windows(tmp_path)
     # samples in another order are no recording; those that follow each other are
     assert parts["test"].first == [0, 8, 17]
     np.testing.assert_allclose(parts["test"].clip(0).transpose(0, 3, 1, 2), (c[2:] + 1) / 2, rtol=1e-6)
-    assert parts["train"].start is parts["test"].start is None
+    assert parts["train"].start is parts["val"].start is None
+    assert parts["test"].start == [0, 8, 9]
     windows = [
         parts["train"].frames[i : i + 8]
         for first, end in zip(parts["train"].first, parts["train"].first[1:], strict=False)

@@ -42,7 +42,7 @@ SPANS = [("2014-12-31T20", 10), ("2015-12-31T20", 10), ("2016-12-31T22", 8)]
 def test_years_units_and_moments(tmp_path):
     root = tmp_path / "weather_5_625deg"
     write(root, "2m_temperature", "t2m", SPANS)
-    weatherbench.prepare(tmp_path, tmp_path / "out.h5", **YEARS)
+    weatherbench.prepare(tmp_path, tmp_path / "out.h5", window=4, **YEARS)
     about, parts = read(tmp_path / "out.h5")
     assert list(about["channels"]) == ["t2m"]
     assert about["unit"] == "K"
@@ -53,6 +53,8 @@ def test_years_units_and_moments(tmp_path):
     assert parts["train"].name == ["train/2014-12-31T20", "train/2015-12-31T20"]
     assert parts["val"].first == [0, 6, 8]  # the first of January, and 2016-12-31T22
     assert parts["test"].first == [0, 6]
+    assert parts["test"].start == [0, 1, 2]  # every window is scored
+    assert parts["val"].start is None
     expected = np.concatenate([value(hours("2014-12-31T20", 10)), value(hours("2015-12-31T20", 4))])
     np.testing.assert_array_equal(parts["train"].frames[..., 0], expected)
     np.testing.assert_allclose(about["mean"], expected.mean(dtype=np.float64), rtol=1e-7)
