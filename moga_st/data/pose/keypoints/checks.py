@@ -66,6 +66,14 @@ def check_inside(path: Path, xy_px: np.ndarray, size_px: tuple[int, int]) -> Non
     if np.abs(xy_px).max() <= 2:
         raise BadInput(f"{path}: the coordinates look normalised (all within 2); give them in pixels")
     outside = ((xy_px < 0) | (xy_px > size_px)).any(-1).mean()
+    width, height = size_px
+    turned = ((xy_px < 0) | (xy_px > (height, width))).any(-1).mean()
+    if outside > 0.5 and turned < 0.1 and width != height:
+        raise BadInput(
+            f"{path}: {outside:.0%} of the keypoints lie outside an image of {width}x{height}, but they fit "
+            f"{height}x{width}: the video was turned by 90 degrees when they were found; give "
+            f"`size_px` {height} {width}, and no turned video"
+        )
     if outside > 0.5:
         raise BadInput(
             f"{path}: {outside:.0%} of the keypoints lie outside an image of {size_px[0]}x{size_px[1]}; give its true "

@@ -63,8 +63,10 @@ _FACE = {
 }
 _BODY = dict(zip(JOINTS, STANDING.tolist(), strict=True)) | _FACE | {"HeadBottom": (0, -1.1)}
 
-LIKE = 0.85  # correlation of distances from which joints make a body
+LIKE = 0.7  # correlation of distances from which joints make a body
 LEAD = 0.04  # by which the best layout must beat the second
+NEAR = 0.45  # torsos: how close joints must be to tell layouts apart that agree but for a few of them
+BETTER = 0.25  # by which these distances must fit better, as a logarithm
 ENOUGH = 6  # of Human3.6M's joints that a file's names must give
 
 
@@ -92,13 +94,12 @@ def choose_layout(path: Path, content: Content, points: np.ndarray, asked: str |
     usual = [layout for layout in content.usual if layout in fitting]
     if len(fitting) == 1 or joints > len(COCO_WHOLEBODY.joints):
         return (usual or fitting)[0], ""
-    likeness = {layout.name: body_likeness(points, layout) for layout in fitting}
-    best, second = sorted(fitting, key=lambda layout: -likeness[layout.name])[:2]
-    clear = likeness[best.name] >= LIKE and likeness[best.name] - likeness[second.name] >= LEAD
-    if clear and (best in usual or not usual):
-        return best, "" if usual else "by the body they make"
-    if clear:
-        return best, f"by the body they make, though {content.kind} usually means {usual[0].name}"
+    best = _likeliest(points, fitting)
+    if best is not None and best in usual:
+        return best, ""
+    if best is not None:
+        though = f", though {content.kind} usually means {usual[0].name}" if usual else ""
+        return best, f"by the body they make{though}"
     if usual:
         return usual[0], ""
     flags = " or ".join(name for name, layout in LAYOUTS.items() if layout in fitting)
@@ -122,26 +123,56 @@ def _plain(name: str) -> str:
     return re.sub(r"\W|_", "", name.lower())
 
 
+def _likeliest(points: np.ndarray, layouts: Sequence[Layout]) -> Layout | None:
+    """The layout whose body the points (n, j, 3) make, if one stands out."""
+    likeness = {layout.name: body_likeness(points, layout) for layout in layouts}
+    best, second = sorted(layouts, key=lambda layout: -likeness[layout.name])[:2]
+    if likeness[best.name] < LIKE:
+        return None
+    if likeness[best.name] - likeness[second.name] >= LEAD:
+        return best
+    misfits = [_misfit(points, layout, other) for layout, other in ((best, second), (second, best))]
+    if abs(misfits[0] - misfits[1]) < BETTER:
+        return None
+    return best if misfits[0] < misfits[1] else second
+
+
+def _misfit(points: np.ndarray, layout: Layout, other: Layout) -> float:
+    """How far the distances of joints that lie close together are off those of a standing body in ``layout``, as the
+    mean of absolute logarithms, over the pairs in which ``other`` has another joint."""
+    mean, standing, _ = _distances(points, layout)
+    _, theirs, _ = _distances(points, other)
+    torso = standing[layout.joints.index("LHip"), layout.joints.index("LShoulder")]
+    near = np.triu((np.minimum(standing, theirs) < NEAR) & (standing != theirs) & (mean > 0), 1)
+    measured = mean[layout.joints.index("LHip"), layout.joints.index("LShoulder")]
+    if not near.any() or not measured > 0:
+        return 0.0
+    return float(np.abs(np.log(mean[near] / measured) - np.log(standing[near] / torso)).mean())
+
+
 def body_likeness(points: np.ndarray, layout: Layout) -> float:
     """How far the distances between joints, over many frames (n, j, 3), are those of a standing body whose joints lie
     in the order of ``layout``: a correlation, 1 at most.  0 where too little is seen."""
-    places = [_BODY.get(_SAME_PLACE.get(name, name)) for name in layout.joints]
-    known = [i for i, place in enumerate(places) if place is not None]
-    chosen = points[np.linspace(0, len(points) - 1, min(len(points), 200)).astype(int)][:, known, :2]
-    apart = np.linalg.norm(chosen[:, :, None] - chosen[:, None], axis=-1)
-    seen = np.isfinite(apart)
-    scale = np.where(seen, apart, 0).sum((1, 2)) / np.maximum(seen.sum((1, 2)), 1)
-    good = scale > 0
-    if not good.any():
-        return 0.0
-    apart, seen = apart[good] / scale[good, None, None], seen[good]
-    mean = np.where(seen, apart, 0).sum(0) / np.maximum(seen.sum(0), 1)
-    body = np.array([places[i] for i in known], float)
-    standing = np.linalg.norm(body[:, None] - body[None], axis=-1)
-    pairs = np.triu(seen.any(0), 1)
+    mean, standing, pairs = _distances(points, layout)
     if pairs.sum() < 10 or np.ptp(mean[pairs]) == 0:
         return 0.0
     return float(np.corrcoef(mean[pairs], standing[pairs])[0, 1])
+
+
+def _distances(points: np.ndarray, layout: Layout) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean distances (j, j) between joints in frames of size 1, those of a standing body in torsos, and which pairs
+    count: those known and seen, each once."""
+    places = [_BODY.get(_SAME_PLACE.get(name, name), (np.nan, np.nan)) for name in layout.joints]
+    chosen = points[np.linspace(0, len(points) - 1, min(len(points), 200)).astype(int)][:, : len(places), :2]
+    apart = np.linalg.norm(chosen[:, :, None] - chosen[:, None], axis=-1)
+    body = np.array(places, float)
+    standing = np.linalg.norm(body[:, None] - body[None], axis=-1)
+    seen = np.isfinite(apart) & np.isfinite(standing)
+    scale = np.where(seen, apart, 0).sum((1, 2)) / np.maximum(seen.sum((1, 2)), 1)
+    good = scale > 0
+    apart, seen = apart[good] / scale[good, None, None], seen[good]
+    mean = np.where(seen, apart, 0).sum(0) / np.maximum(seen.sum(0), 1)
+    return mean, standing, np.triu(seen.any(0), 1)
 
 
 # --- names ---
@@ -206,7 +237,7 @@ def layout_of_names(path: Path, names: Sequence[str]) -> Layout:
         BadInput: too few of them are a body's joints.
     """
     standard = standard_names(names)
-    for layout in LAYOUTS.values():
+    for layout in sorted(LAYOUTS.values(), key=lambda known: -len(known.joints)):  # the one that says most
         body = standard_names(layout.joints)
         if standard[: len(body)] == body and (len(body) == len(names) or layout in OF_COUNT.get(len(names), ())):
             return layout

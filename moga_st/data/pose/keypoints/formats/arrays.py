@@ -75,7 +75,7 @@ def _people(kind: str, people: list[tuple[int | None, np.ndarray]], **said: Any)
 
 def _lifted(file: Npz) -> Content:
     points = file.array("keypoints_px").astype(np.float64)
-    frames = np.ravel(file.array("frames")) if "frames" in file else np.arange(len(points))
+    frames = np.ravel(file.array("frame")) if "frame" in file else np.arange(len(points))
     if points.ndim != 3 or points.shape[1:] != (17, 3) or len(frames) != len(points):
         raise BadInput(f"{file.path}: keypoints_px must be (t, 17, 3) with a frame number each, got {points.shape}")
     step = int(frames[1] - frames[0]) if len(frames) > 1 else 1
