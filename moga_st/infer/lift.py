@@ -1,5 +1,7 @@
 """From a person's keypoints of any length to 3D poses: windows, mirrored averaging, axes.
 
+:func:`lift` takes any lifter; :mod:`moga_st.infer.person` has what a lifter for everyone does besides.
+
 Shape legend: ``t`` frames, 17 joints of Human3.6M.
 """
 
@@ -10,43 +12,81 @@ import torch
 from torch import nn
 
 from moga_st.data.pose.camera import normalise_screen
+from moga_st.data.pose.checks import Shot
 from moga_st.data.pose.keypoints import Keypoints
+from moga_st.data.pose.keypoints.filling import fill
 from moga_st.data.pose.smoothing import OneEuro
 from moga_st.errors import BadInput
-from moga_st.infer.windows import lift_overlapping
+from moga_st.infer.person import lift_person, smooth_seen
+from moga_st.infer.windows import lift_overlapping, lift_windows
 from moga_st.models.lifter import Lifter
+from moga_st.models.person import PersonLifter
 
 BATCH = 64  # windows at once: bounds memory
+GAP_S = 0.5  # the longest gap that is filled in time, as `lift` has it unless told
 
 
-def check_lifter(net: nn.Module) -> Lifter:
+def check_lifter(net: nn.Module) -> Lifter | PersonLifter:
     """The net itself.
 
     Raises:
         BadInput: it is no lifter.
     """
-    if not isinstance(net, Lifter):
+    if not isinstance(net, (Lifter, PersonLifter)):
         raise BadInput(f"the weights hold a {type(net).__name__}; lift needs a pose lifter")
     return net
 
 
 @torch.no_grad()
-def lift(net: nn.Module, keypoints: Keypoints, device: torch.device, smooth: OneEuro | None = None) -> np.ndarray:
+def lift(
+    net: nn.Module,
+    keypoints: Keypoints,
+    device: torch.device,
+    smooth: OneEuro | None = None,
+    focal_px: float | None = None,
+) -> np.ndarray:
     """Root-relative poses (t, 17, 3) in metres, in the camera's axes (x right, y down, z forward).
 
     Windows of the length the net was trained on overlap by half and are blended; each prediction is averaged
-    with that of its mirror image.  ``smooth`` filters the keypoints first.
+    with that of its mirror image.  ``smooth`` filters the keypoints first.  ``focal_px`` is for a
+    :class:`PersonLifter`, which assumes one where it is not given.
 
     Raises:
-        BadInput: the net is no lifter.
+        BadInput: the net is no lifter, or ``focal_px`` is given for one that reads places in the image.
     """
     net = check_lifter(net)
-    points = keypoints.points_px.copy()
-    if smooth is not None:
-        points[..., :2] = smooth.smooth(points[..., :2], keypoints.fps)
-    size = torch.tensor(keypoints.size_px, dtype=torch.float32)
-    screen = normalise_screen(torch.from_numpy(points).float(), size)[..., : net.config.channels]
-    poses = lift_overlapping(net, screen.to(device), net.config.frames, BATCH)
+    if isinstance(net, PersonLifter):
+        points = keypoints.canonical_px
+        points = points if smooth is None else smooth_seen(points, keypoints.fps, smooth)
+        poses = lift_person(net, points, keypoints.size_px, keypoints.fps, device, focal_px)
+    else:
+        if focal_px is not None:
+            raise BadInput("focal length: this lifter reads places in the image and takes none; `lifter` does")
+        points = keypoints.points_px.copy()
+        if smooth is not None:
+            points[..., :2] = smooth.smooth(points[..., :2], keypoints.fps)
+        size = torch.tensor(keypoints.size_px, dtype=torch.float32)
+        screen = normalise_screen(torch.from_numpy(points).float(), size)[..., : net.config.channels]
+        poses = lift_overlapping(net, screen.to(device), net.config.frames, BATCH)
+    return poses - poses[:, :1]
+
+
+def lift_shot(net: nn.Module, shot: Shot, device: torch.device, focal_px: float | None = None) -> np.ndarray:
+    """Poses (t, 17, 3) of a check, in camera space if the lifter gives the root's path, else root-relative: unsmoothed,
+    in windows side by side, as the pose task scores them.  A lifter of 17 joints sees what `lift` gives it: the layout
+    converted, unseen joints filled in."""
+    net = check_lifter(net)
+    if isinstance(net, PersonLifter):
+        return lift_person(net, shot.keypoints, shot.size_px, shot.fps, device, focal_px, overlap=False)
+    points = shot.seen17()
+    filled, _ = fill(points.astype(np.float64), points[..., 2] <= 0, round(GAP_S * shot.fps))
+    size = torch.tensor(shot.size_px, dtype=torch.float32)
+    screen = normalise_screen(torch.from_numpy(filled).float(), size)[..., : net.config.channels].to(device)
+    t, length = len(screen), net.config.frames
+    starts = torch.arange(t) - length // 2 if net.config.centre_only else torch.arange(0, t, length)
+    rows = (starts[:, None] + torch.arange(length)).clamp(0, t - 1).to(device)
+    poses = torch.cat([pred.cpu() for pred in lift_windows(net, screen, rows, BATCH, mirrored=True)])
+    poses = poses.flatten(0, 1)[:t].numpy()
     return poses - poses[:, :1]
 
 

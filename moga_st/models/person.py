@@ -26,6 +26,7 @@ from moga_st.config import ModelConfig
 from moga_st.data.pose.skeleton import CANONICAL, JOINTS
 from moga_st.errors import BadInput
 from moga_st.models.lifter import HIP, JointGrid, fill_up
+from moga_st.spec import InputSpec, agreed
 
 FACE = ("Nose", "LEye", "REye", "LEar", "REar")
 KEYPOINTS = len(CANONICAL)
@@ -57,6 +58,15 @@ class PersonLifterConfig(ModelConfig, kind="person_lifter"):
     @property
     def example_shape(self) -> tuple[int, ...]:
         return (self.frames, KEYPOINTS, len(CHANNELS))
+
+    def fit(self, spec: InputSpec) -> PersonLifterConfig:
+        if len(spec.shape) != 3 or spec.shape[1:] != (KEYPOINTS, len(CHANNELS)):
+            raise BadInput(
+                f"a person lifter takes keypoints (t, {KEYPOINTS}, {len(CHANNELS)}); this data has inputs of shape "
+                f"{spec.shape}"
+            )
+        agreed("frames", self.frames, spec.shape[0], 27)
+        return self
 
     def build(self) -> PersonLifter:
         return PersonLifter(self)

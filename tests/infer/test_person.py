@@ -5,10 +5,13 @@ import pytest
 import torch
 
 from moga_st.data.pose.generated import generate_clip
-from moga_st.data.pose.skeleton import bone_lengths
+from moga_st.data.pose.keypoints import Keypoints
+from moga_st.data.pose.skeleton import COCO17, bone_lengths, to_canonical
 from moga_st.data.pose.smoothing import OneEuro
 from moga_st.errors import BadInput
+from moga_st.infer.lift import check_lifter, lift
 from moga_st.infer.person import assumed_focal_px, lift_person, scaled_to, smooth_seen, stature_m, to_rays
+from moga_st.models.lifter import LifterConfig
 from moga_st.models.person import PersonLifter, PersonLifterConfig
 
 CPU = torch.device("cpu")
@@ -103,3 +106,23 @@ def test_smoothing_keeps_what_is_seen_apart_from_what_is_not():
     assert not found[10:15, 4].any()
     np.testing.assert_array_equal(found[..., 2], x[..., 2])
     assert not smooth_seen(np.zeros((4, 22, 3), np.float32), 30.0, smooth).any()
+
+
+def test_lift_reads_what_the_detector_named_and_nothing_made_up():
+    torch.manual_seed(0)
+    net = PersonLifterConfig(frames=9, width=8, depth=1).build().eval()
+    x = np.random.default_rng(0).uniform(200, 700, (20, 17, 3)).astype(np.float32)
+    x[..., 2] = 0.9
+    canonical = to_canonical(torch.from_numpy(x), COCO17).numpy()
+    made_up = np.full((20, 17, 3), 1e4, np.float32)  # what is filled in for a lifter of 17 joints
+    found = Keypoints(made_up, SIZE, 30.0, "COCO-17", 0, 1, "made", canonical_px=canonical)
+    there = lift_person(net, canonical, SIZE, 30.0, CPU)
+    np.testing.assert_allclose(lift(net, found, CPU), there - there[:, :1], atol=1e-6)
+    nearer = lift_person(net, canonical, SIZE, 30.0, CPU, focal_px=500)
+    np.testing.assert_allclose(lift(net, found, CPU, focal_px=500), nearer - nearer[:, :1], atol=1e-6)
+    assert nearer[:, 0, 2].mean() < 0.7 * there[:, 0, 2].mean()
+    smoothed = lift(net, found, CPU, OneEuro())
+    assert np.abs(np.diff(smoothed, axis=0)).mean() < np.abs(np.diff(there - there[:, :1], axis=0)).mean()
+    assert check_lifter(net) is net
+    with pytest.raises(BadInput, match="takes none"):
+        lift(LifterConfig(frames=9, channels=3, width=8, depth=1).build(), found, CPU, focal_px=500)

@@ -25,9 +25,9 @@ from moga_st.data.pose.prepared_poses import MotionClip
 from moga_st.data.pose.random_cameras import look_at, random_views
 from moga_st.data.pose.skeleton import CANONICAL, COCO17, H36M17, JOINTS, Layout, to_canonical, to_h36m17
 
-SIZE_PX = (1000, 1000)
+CUT_PX = (2000, 1000)
 _BODIES = (7, 8)  # the generated bodies that no recipe trains on
-_PIECE = 81  # frames of a piece of a clip that a camera is aimed at
+_PIECE, _CUT_PIECE = 81, 41  # frames of a piece of a clip; one who walks stays in a cut image for the shorter one
 _KEYPOINT_OF = {"LFoot": "LAnkle", "RFoot": "RAnkle"}
 _FACE = 5  # the first canonical keypoints
 _TRUNK = [JOINTS.index(name) for name in ("Hip", "Spine", "Thorax", "Neck/Nose", "Head")]
@@ -89,16 +89,16 @@ def other_cameras(noise: DetectorNoise) -> list[Shot]:
 
 def truncated(clips: Iterable[MotionClip], noise: DetectorNoise) -> list[Shot]:
     """Pieces of clips by the protocol's cameras turned and zoomed to the chest, so that the legs are outside the image,
-    or to the legs, so that the head and the arms are."""
+    or to the legs, so that the head and the arms are.  The image is wide: nobody walks out of it."""
 
     def cut(name: str, world_m: Tensor, camera: Camera) -> tuple[Camera, Layout]:
         joint = ("Thorax", "LKnee")[int(named_uniform(f"moga_st truncated {name}", 1, 1).item() * 2)]
         aim = world_m[:, JOINTS.index(joint)].mean(0)
         distance = (aim - camera.position_m).norm()
-        focal = SIZE_PX[1] / 2 / 0.7 * distance.item()  # 0.7 m up and down
-        return _camera(look_at((aim - camera.position_m)[None])[0], camera.position_m, focal, SIZE_PX), H36M17
+        focal = CUT_PX[1] / 2 / 0.7 * distance.item()  # 0.7 m up and down
+        return _camera(look_at((aim - camera.position_m)[None])[0], camera.position_m, focal, CUT_PX), H36M17
 
-    return _pieces(clips, noise, cut)
+    return _pieces(clips, noise, cut, _CUT_PIECE)
 
 
 def faces(clips: Iterable[MotionClip], noise: DetectorNoise) -> list[Shot]:
@@ -110,14 +110,15 @@ def _pieces(
     clips: Iterable[MotionClip],
     noise: DetectorNoise,
     cut: Callable[[str, Tensor, Camera], tuple[Camera, Layout]],
+    frames: int = _PIECE,
 ) -> list[Shot]:
     """One piece of each clip, from its middle, by one of its cameras."""
     shots = []
     for number, clip in enumerate(clips):
         view = list(clip.views)[number % len(clip.views)]
         assert clip.world_m is not None
-        start = max(0, (len(clip) - _PIECE) // 2)
-        world_m = torch.from_numpy(clip.world_m[start : start + _PIECE]).double()
+        start = max(0, (len(clip) - frames) // 2)
+        world_m = torch.from_numpy(clip.world_m[start : start + frames]).double()
         name = f"{clip.name} {view}"
         camera, layout = cut(name, world_m, clip.views[view].camera)
         seen = world_to_camera(world_m, camera)
