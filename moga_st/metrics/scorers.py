@@ -11,7 +11,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from moga_st.metrics import video
+from moga_st.metrics import rain, video
 from moga_st.spec import InputSpec
 
 
@@ -22,7 +22,11 @@ class Scorer(Protocol):
     """What each metric means, for records."""
 
     def __call__(self, pred: Tensor, true: Tensor, spec: InputSpec, lpips: bool = False) -> dict[str, Tensor]:
-        """Predicted and true frames (b, t, c, h, w), as a network sees them -> (b, t) a metric."""
+        """Predicted and true frames (b, t, c, h, w), as a network sees them -> (b, t) a term."""
+        ...
+
+    def finish(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The metrics, from the terms' means over all windows, or over windows and frames; of any shape."""
         ...
 
 
@@ -55,6 +59,9 @@ class FrameScorer:
             wanted["lpips"] = self._lpips
         return {name: metric(pred, true) for name, metric in wanted.items()}
 
+    def finish(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        return terms
+
 
 class FieldScorer:
     """Physical fields, in their unit: wind, temperature, rain."""
@@ -62,7 +69,8 @@ class FieldScorer:
     conventions: ClassVar[dict[str, str]] = {
         "mse": "mean over windows, frames and c, h, w of the squared error, in the data's unit squared",
         "mae": "mean over windows, frames and c, h, w of the absolute error, in the data's unit",
-        "mse CHANNEL": "the same of one channel",
+        "rmse": "root of mse",
+        "mse CHANNEL": "mse of one channel, in its unit",
     }
 
     def __call__(self, pred: Tensor, true: Tensor, spec: InputSpec, lpips: bool = False) -> dict[str, Tensor]:  # noqa: ARG002
@@ -73,3 +81,54 @@ class FieldScorer:
             each = error.square().mean((-2, -1))
             scores |= {f"mse {name}": each[..., i] for i, name in enumerate(spec.channels)}
         return scores
+
+    def finish(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"mse": terms["mse"], "rmse": terms["mse"].sqrt(), **{k: v for k, v in terms.items() if k != "mse"}}
+
+
+class RainScorer:
+    """Rain and other fields that are or are not above a threshold (:mod:`moga_st.metrics.rain`), beside the errors of
+    :class:`FieldScorer`.
+
+    Args:
+        thresholds: in the data's unit.
+        window: side of the neighbourhood of the fractions skill score, in pixels.
+    """
+
+    conventions: ClassVar[dict[str, str]] = {
+        **FieldScorer.conventions,
+        "csi T, pod T, far T": "hits / (hits + misses + false alarms), hits / (hits + misses), false alarms / (hits + "
+        "false alarms) of events at or above T, counts pooled over all windows and pixels",
+        "csi": "mean of csi T over the thresholds (CSI-M)",
+        "fss T": "fractions skill score of events at or above T in squares of WINDOW pixels, pooled",
+    }
+
+    def __init__(self, thresholds: tuple[float, ...], window: int = 5):
+        self.thresholds, self.window = thresholds, window
+        self._fields = FieldScorer()
+
+    def __call__(self, pred: Tensor, true: Tensor, spec: InputSpec, lpips: bool = False) -> dict[str, Tensor]:
+        terms = self._fields(pred, true, spec, lpips)
+        mean, std = (
+            torch.tensor(v, dtype=pred.dtype, device=pred.device).view(-1, 1, 1) for v in (spec.mean, spec.std)
+        )
+        pred, true = pred * std + mean, true * std + mean
+        counts = rain.event_counts(pred, true, self.thresholds)  # (b, t, k, 3)
+        parts = rain.fss_parts(pred, true, self.thresholds, self.window)  # (b, t, k, 2)
+        for i, threshold in enumerate(self.thresholds):
+            for j, name in enumerate(("hits", "misses", "false alarms")):
+                terms[f"{name} {threshold:g}"] = counts[..., i, j]
+            for j in range(parts.shape[-1]):
+                terms[f"fss part {j} {threshold:g}"] = parts[..., i, j]
+        return terms
+
+    def finish(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        scores = self._fields.finish({k: v for k, v in terms.items() if k.startswith(("mse", "mae"))})
+        each = {}
+        for threshold in (f"{t:g}" for t in self.thresholds):
+            counts = torch.stack([terms[f"{name} {threshold}"] for name in ("hits", "misses", "false alarms")], -1)
+            parts = torch.stack([terms[f"fss part {j} {threshold}"] for j in range(2)], -1)
+            each[f"csi {threshold}"], each[f"pod {threshold}"] = rain.csi(counts), rain.pod(counts)
+            each[f"far {threshold}"], each[f"fss {threshold}"] = rain.far(counts), rain.fss(parts)
+        csi = torch.stack([v for k, v in each.items() if k.startswith("csi")])
+        return {**scores, "csi": csi.nanmean(0), **each}

@@ -6,7 +6,7 @@ Shape legend: ``b`` windows, ``t`` frames, ``c`` channels, ``h w`` frame size.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -19,6 +19,7 @@ from moga_st import dist
 from moga_st.draw.video import PredictedClip
 from moga_st.errors import BadInput
 from moga_st.metrics.scorers import Scorer
+from moga_st.models import baselines
 from moga_st.scores import Score, Scores
 from moga_st.spec import InputSpec
 from moga_st.tasks.task import Example, Setting, Split, TaskConfig, at_least_1, own_loss
@@ -75,6 +76,9 @@ class VideoConfig(TaskConfig):
     loss: Literal["mse", "l1", "charbonnier"] = "mse"
     """Error that training minimises, a mean over all values: its square, its size, or sqrt(error^2 + 1e-6), which is
     the one near 0 and the other far from it (Charbonnier)."""
+    baselines: tuple[Literal["copy_last", "optical_flow"], ...] = ("copy_last",)
+    """What is scored beside the model on the test set: the last frame again, or the motion between the last two frames
+    going on. Validation has the first of them."""
 
     def __post_init__(self) -> None:
         at_least_1(self, "frames_in", "frames_out", "eval_batch")
@@ -128,29 +132,44 @@ class VideoPrediction:
 
     @torch.no_grad()
     def evaluate(self, net: nn.Module, split: Split = "val") -> Scores:
-        """Means over windows and frames, and over windows at each lead time ("frame": 1 to frames_out), of ``net`` and
-        of repeating the last frame."""
+        """Scores over windows and frames, and over windows at each lead time ("frame": 1 to frames_out), of ``net`` and
+        of the baselines."""
         was_training = net.training
         net.eval()
         scorer, total = self.data.scorer, self.data.count(split)
         lpips = self.config.lpips and split == "test"
+        others = self._baselines(split)
         sums: dict[str, dict[str, Tensor]] = defaultdict(dict)
-        for past, future in self._eval_batches(split, total):
-            last = past[:, -1:].expand_as(future)
-            for row, pred in (("model", net(past).float()), ("copy last", last)):
+        for numbers, past, future in self._eval_batches(split, total):
+            predictions = {name: predict(past, numbers) for name, predict in others.items()}
+            for row, pred in {"model": net(past).float(), **predictions}.items():
                 _check(pred, future)
-                for name, values in scorer(pred, future, self.spec, lpips).items():
+                for name, values in scorer(pred.to(future.device), future, self.spec, lpips).items():
                     before = sums[row].get(name)
                     sums[row][name] = values.sum(0) if before is None else before + values.sum(0)
         net.train(was_training)
-        curves = dist.sum_over_ranks(torch.stack([v for row in sums.values() for v in row.values()])) / total
-        of = iter(zip(curves.mean(1).tolist(), curves.tolist(), strict=True))
+        curves = iter(dist.sum_over_ranks(torch.stack([v for row in sums.values() for v in row.values()])) / total)
         rows = {}
         for row, names in sums.items():
-            both = {name: next(of) for name in names}
-            by_frame = {k: {str(i): v for i, v in enumerate(curve, 1)} for k, (_, curve) in both.items()}
-            rows[row] = Score({k: mean for k, (mean, _) in both.items()}, {"frame": by_frame})
+            terms = {name: next(curves) for name in names}  # (frames_out,) each
+            means = {k: v.item() for k, v in scorer.finish({k: v.mean() for k, v in terms.items()}).items()}
+            by_frame = {k: dict(enumerate_from_1(v.tolist())) for k, v in scorer.finish(terms).items()}
+            rows[row] = Score(means, {"frame": by_frame})
         return Scores(rows.pop("model"), rows)
+
+    def _baselines(self, split: Split) -> dict[str, Callable[[Tensor, np.ndarray], Tensor]]:
+        """What is scored beside a model: predictions from the past and the windows' numbers, by name."""
+        out = self.config.frames_out
+        known: dict[str, Callable[[Tensor, np.ndarray], Tensor]] = {
+            "copy_last": lambda past, _: baselines.copy_last(past, out),
+            "optical_flow": lambda past, _: baselines.optical_flow(past, out),
+        }
+        wanted = self.config.baselines if split == "test" else self.config.baselines[:1]
+        found = {name.replace("_", " "): known[name] for name in wanted}
+        if split == "test":
+            own = getattr(self.data, "own_baselines", dict)()
+            found |= {name: (lambda _, numbers, make=make: make(split, numbers)) for name, make in own.items()}
+        return found
 
     @torch.no_grad()
     def examples(self, net: nn.Module, split: Split = "test") -> list[Example]:
@@ -158,7 +177,7 @@ class VideoPrediction:
         was_training = net.training
         net.eval()
         pasts, futures, preds = [], [], []
-        for past, future in self._eval_batches(split, min(EXAMPLES, self.data.count(split))):
+        for _, past, future in self._eval_batches(split, min(EXAMPLES, self.data.count(split))):
             pasts.append(past.cpu())
             futures.append(future.cpu())
             preds.append(net(past).float().cpu())
@@ -182,13 +201,19 @@ class VideoPrediction:
     def _split(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         return frames[:, : self.config.frames_in], frames[:, self.config.frames_in :]
 
-    def _eval_batches(self, split: Split, total: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """This rank's share of each batch, in order; the last batch is as short as it has to be."""
+    def _eval_batches(self, split: Split, total: int) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
+        """Numbers, past and future of this rank's share of each batch, in order; the last batch is as short as it has
+        to be."""
         for first in range(0, total, self.config.eval_batch):
             part = dist.local_slice(min(self.config.eval_batch, total - first))
             start, stop = first + part.start, first + part.stop
             if start != stop:
-                yield self._split(self.sequences(split, start, stop))
+                yield np.arange(start, stop), *self._split(self.sequences(split, start, stop))
+
+
+def enumerate_from_1(values: list[float]) -> Iterator[tuple[str, float]]:
+    """("1", first), ("2", second), ...: lead times as the parts of a breakdown."""
+    yield from ((str(i), value) for i, value in enumerate(values, 1))
 
 
 def _check(pred: Tensor, future: Tensor) -> None:

@@ -13,6 +13,7 @@ import json
 import math
 import os
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,28 @@ class ClipWindows:
         mean, std = (torch.tensor(v, device=frames.device).view(-1, 1, 1) for v in (self.mean, self.std))
         return (frames - mean) / std
 
+    def times(self, split: Split, numbers: np.ndarray) -> np.ndarray | None:
+        """Seconds (b, t) of the frames of windows, as in the file's order; None where the file does not know them."""
+        time_s = self._parts[split].time_s
+        if time_s is None:
+            return None
+        return time_s[self._starts[split][numbers][:, None] + np.arange(self.frames_in + self.frames_out)]
+
+    def step_s(self) -> float:
+        """Seconds between two frames of the training part: the median."""
+        time_s = self._parts["train"].time_s
+        return float(np.median(np.diff(time_s))) if time_s is not None and len(time_s) > 1 else 1.0
+
+    def training_frames(self, at_once: int = 256) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """All training frames in pieces: times (n,), and values (n, c, h, w) in the file's unit."""
+        part = self._parts["train"]
+        assert part.time_s is not None
+        for first in range(0, len(part.where), at_once):
+            where = part.where[first : first + at_once]
+            out = np.empty((len(where), *part.shape), part.dtype)
+            self._read(out, where)
+            yield part.time_s[first : first + at_once], out.transpose(0, 3, 1, 2)
+
     def _windows(self, split: Split, group: Any) -> np.ndarray:
         """First frames of a split's windows, (windows,) int64."""
         t = self.frames_in + self.frames_out
@@ -163,5 +186,6 @@ class _Part:
         data.id.chunk_iter(note)
         if data.compression is not None or (chunks == 0).any():
             raise ValueError(f"the frames of {group.name} are compressed or not all there")
+        self.time_s: np.ndarray | None = group["time_s"][:] if "time_s" in group else None
         self.where = (chunks[:, None] + size * np.arange(each)).reshape(-1)[: len(data)]
         """(n,) int64: the byte of the file at which each frame begins."""

@@ -1,0 +1,148 @@
+"""Video prediction on prepared files: windows, scores in the data's unit, baselines, exact resume."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from moga_st import checkpoint
+from moga_st.data.video.prepared_clips import SPLITS, write_clips
+from moga_st.engine import RunConfig, Runtime, train
+from moga_st.engine.update import Update
+from moga_st.errors import BadInput
+from moga_st.metrics import rain
+from moga_st.models.simvp import MogaTranslatorConfig, SimVPConfig
+from moga_st.optim import OptimConfig
+from moga_st.tasks.clips import ClipsConfig
+from moga_st.tasks.task import Setting
+from moga_st.tasks.video import VideoPrediction
+
+CONFIG = ClipsConfig(frames_in=4, frames_out=2, test_sequences=5, baselines=("copy_last", "optical_flow"))
+DAY = 86_400.0
+
+
+def fields(rng: np.random.Generator, n: int) -> np.ndarray:
+    return (10 + 3 * rng.standard_normal((n, 12, 16, 2))).astype(np.float32)
+
+
+@pytest.fixture
+def winds(tmp_path) -> Path:
+    rng = np.random.default_rng(0)
+    with write_clips(tmp_path / "clips.h5", "a test", "none", ("u", "v"), unit="m/s") as writer:
+        for i, (split, n) in enumerate((("train", 40), ("val", 12), ("test", 20))):
+            assert split in SPLITS
+            writer.add_clip(split, f"clip {i}", fields(rng, n), time_s=np.arange(n) * 30 * DAY + i)
+    return tmp_path
+
+
+@pytest.fixture
+def video(tmp_path) -> Path:
+    rng = np.random.default_rng(1)
+    with write_clips(tmp_path / "clips.h5", "a test", "none", ("red", "green", "blue"), fps=25) as writer:
+        for split, n in (("train", 30), ("val", 9), ("test", 9)):
+            assert split in SPLITS
+            writer.add_clip(split, split, rng.integers(0, 256, (n, 12, 12, 3), np.uint8))
+    return tmp_path
+
+
+def build(root: Path, config: ClipsConfig = CONFIG, batch_size: int = 4, seed: int = 0) -> VideoPrediction:
+    return config.build(Setting(torch.device("cpu"), root, seed, batch_size))
+
+
+class Last(nn.Module):
+    def forward(self, past):
+        return past[:, -1:].expand(-1, 2, -1, -1, -1) + 0.5
+
+
+def test_fields_are_scored_in_their_unit_beside_every_baseline(winds):
+    task = build(winds)
+    scores = task.evaluate(Last(), "test")
+    assert list(scores.baselines) == ["copy last", "optical flow", "climatology"]
+    windows = task.sequences("test", 0, task.data.count("test")).double()
+    std, mean = (torch.tensor(v, dtype=torch.float64).view(-1, 1, 1) for v in (task.spec.std, task.spec.mean))
+    true = windows[:, 4:] * std + mean
+    last = windows[:, 3:4] * std + mean
+    expected = (last + 0.5 * std - true).square().mean((0, 2, 3, 4))  # by lead time, (m/s)^2
+    assert scores["mse"] == pytest.approx(expected.mean().item(), rel=1e-5)
+    assert scores["rmse"] == pytest.approx(expected.mean().sqrt().item(), rel=1e-5)
+    assert list(scores.model.by["frame"]["mse"].values()) == pytest.approx(expected.tolist(), rel=1e-5)
+    assert scores.baselines["copy last"]["mse"] == pytest.approx((last - true).square().mean().item(), rel=1e-5)
+    assert scores["mse v"] == pytest.approx((last + 0.5 * std - true)[:, :, 1].square().mean().item(), rel=1e-5)
+    # independent noise is best predicted by its mean, which the climatology comes nearer to than the last frame
+    assert scores.baselines["climatology"]["mse"] < 0.8 * scores.baselines["copy last"]["mse"]
+    assert list(task.evaluate(Last(), "val").baselines) == ["copy last"]
+
+
+def test_rain_is_scored_by_pooled_counts(winds):
+    task = build(winds, dataclasses.replace(CONFIG, rain_thresholds=(9.0, 12.0)))
+    scores = task.evaluate(Last(), "test")
+    windows = task.sequences("test", 0, task.data.count("test"))
+    std, mean = (torch.tensor(v).view(-1, 1, 1) for v in (task.spec.std, task.spec.mean))
+    pred, true = ((x * std + mean) for x in (Last()(windows[:, :4]), windows[:, 4:]))
+    for threshold in (9.0, 12.0):
+        hits = ((pred >= threshold) & (true >= threshold)).sum().item()
+        events = ((pred >= threshold) | (true >= threshold)).sum().item()
+        assert scores[f"csi {threshold:g}"] == pytest.approx(hits / events)
+    both = [rain.fss(rain.fss_parts(pred, true, (t,), 5).sum((0, 1)))[0].item() for t in (9.0, 12.0)]
+    assert [scores["fss 9"], scores["fss 12"]] == pytest.approx(both)
+
+
+def test_augmentation_turns_half_of_the_windows_whole(video):
+    plain = build(video, batch_size=16)
+    config = dataclasses.replace(CONFIG, augment=("flip_x", "transpose"))
+    turned = build(video, config, batch_size=16)
+    fetched = plain.fetch(0)
+    before, after = (torch.cat(t.batch(torch.tensor(0), fetched), 1) for t in (plain, turned))
+    ways = [lambda x: x, lambda x: x.flip(-1), lambda x: x.transpose(-1, -2), lambda x: x.flip(-1).transpose(-1, -2)]
+    used = set()
+    for a, b in zip(before, after, strict=True):
+        used |= {i for i, way in enumerate(ways) if torch.equal(way(a), b)}
+        assert any(torch.equal(way(a), b) for way in ways)
+    assert len(used) >= 3
+
+
+def test_what_cannot_be_augmented_is_refused(winds):
+    with pytest.raises(BadInput, match="transpose needs square frames"):
+        build(winds, dataclasses.replace(CONFIG, augment=("transpose",)))
+    with pytest.raises(BadInput, match="whose directions mean something"):
+        build(winds, dataclasses.replace(CONFIG, augment=("flip_x",)))
+
+
+def recipe() -> RunConfig:
+    return RunConfig(
+        name="clips",
+        task=CONFIG,
+        model=SimVPConfig(width=4, layers=2, translator=MogaTranslatorConfig(width=16, depth=2, ffn_ratio=2)),
+        optim=OptimConfig(algorithm="adamw", lr=2e-3),
+        steps=6,
+        batch_size=4,
+        accumulate=2,
+        validate_every=3,
+    )
+
+
+def test_a_run_on_data_from_a_disk_resumes_to_the_bit(video, monkeypatch):
+    straight = train(recipe(), Runtime(device="cpu", data_root=video, runs=video / "a", log_every=1))
+
+    class Killed(BaseException):
+        pass
+
+    original = Update.__call__
+
+    def until(self, number, fetched):
+        if number == 4:
+            raise Killed
+        original(self, number, fetched)
+
+    monkeypatch.setattr(Update, "__call__", until)
+    runtime = Runtime(device="cpu", data_root=video, runs=video / "b", log_every=1, save_every=0.0)
+    with pytest.raises(Killed):
+        train(recipe(), runtime)
+    monkeypatch.setattr(Update, "__call__", original)
+    again = train(recipe(), runtime)
+    a, b = (checkpoint.load(folder / "last.pt") for folder in (straight, again))
+    for name, value in a["net"].items():
+        assert torch.equal(value, b["net"][name]), name
