@@ -32,6 +32,7 @@ SUPER = 3  # drawn this much larger, then averaged down: smooth edges
 FREE = 0.06  # of a panel on each side
 TILE_M, FLOOR_M = 0.5, 0.8  # side of a floor tile, and the least radius of the floor
 FAINT = 0.3  # a 2D joint of less confidence is drawn hollow
+UNSEEN = "  (not seen: invented)"  # a frame in which no joint was found
 GIF_FPS, GIF_SECONDS, STRIP_COLUMNS = 33, 12, 6
 
 COLOURS = tuple(ORANGE if j in RIGHT else BLUE if j in LEFT else DARK for j in range(17))
@@ -129,6 +130,7 @@ def save_lift(
     centred, truth = centre(poses_m, fps), None if truth_m is None else centre(truth_m, fps, poses_m)
     floor_xy = poses_m[:, 0, :2] - centred[:, 0, :2]  # where the middle of the floor shown lies in the world
     scene, windows = scene_of(centred), windows_of(keypoints_px, size_px, fps)
+    unseen = (keypoints_px[..., 2] == 0).all(1)
     legend = [("right", ORANGE), ("left", BLUE), *([("truth", TRUTH)] if truth_m is not None else [])]
 
     def panels(i: int, image: np.ndarray | None) -> list[Image.Image]:
@@ -136,11 +138,12 @@ def save_lift(
         return [flat, *(draw_3d(centred[i], scene, view, floor_xy[i], true) for view in VIEWPOINTS)]
 
     def sheet(i: int, image: np.ndarray | None) -> Image.Image:
-        return _sheet([panels(i, image)], f"{title}   {i / fps:.2f} s, frame {i + 1} of {t}".strip(), legend)
+        caption = f"{title}   {i / fps:.2f} s, frame {i + 1} of {t}{UNSEEN if unseen[i] else ''}"
+        return _sheet([panels(i, image)], caption.strip(), legend)
 
     columns = np.unique(np.linspace(0, t - 1, STRIP_COLUMNS).round().astype(int)).tolist()
     picked = [panels(i, image) for i, image in enumerate(_images(frames, t, size_px)) if i in columns]
-    strip = _sheet(picked, title, legend, [f"{i / fps:.2f} s" for i in columns])
+    strip = _sheet(picked, title, legend, [f"{i / fps:.2f} s{UNSEEN if unseen[i] else ''}" for i in columns])
     png, gif, mp4 = (stem.with_name(stem.name + suffix) for suffix in (".png", ".gif", ".mp4"))
     strip.save(png)
     step = math.ceil(fps / GIF_FPS)
