@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 from tyro.conf import Positional
@@ -19,19 +22,18 @@ from moga_st.errors import BadInput
 if TYPE_CHECKING:
     import torch
 
-    from moga_st.data.pose.keypoints import Keypoints
     from moga_st.data.video.clips import Video
 
 
 @dataclass(frozen=True)
 class Lift:
-    """Lift one person to 3D, from a video (with mmpose) or from 2D keypoints; write npz, BVH and an animation."""
+    """Lift people to 3D, from a video (with mmpose) or 2D keypoints; write npz, BVH and an animation of each."""
 
     weights: Positional[Path]
     """A .safetensors file, a run's folder, or the name of weights in the package."""
     source: Positional[Path]
-    """A video (.mp4, .mov, .gif, ...), or keypoints: .npz, or .json, or a folder of it, of COCO, OpenPose, AlphaPose or
-    mmpose."""
+    """A video (.mp4, .mov, .gif, ...), or keypoints: a file or folder of COCO, OpenPose, AlphaPose, mmpose, MediaPipe,
+    YOLO, ViTPose, DeepLabCut, VideoPose3D, or npz; known by what is in it."""
     video: Path | None = None
     """The video that a keypoint file was found in: drawn under the keypoints, and its size and rate are taken."""
     pose2d: str = "human"
@@ -49,10 +51,18 @@ class Lift:
     fps: float | None = None
     """Frame rate of the video, which keypoints of every 5th frame, numbered so, have a fifth of; the video's, else the
     file's, else 30."""
-    layout: Literal["h36m", "coco", "body_25", "halpe"] | None = None
-    """Joint layout; by the number of joints if left out."""
+    layout: (
+        Literal["h36m", "coco", "body_25", "halpe", "mediapipe", "openpose_18", "posetrack", "coco_wholebody"] | None
+    ) = None
+    """Joint layout; left out, as the file names its joints, or as the body is that they make."""
     person: int | None = None
     """The person's number in the file, or as they appear; left out, the one who takes up most of the images."""
+    everyone: bool = False
+    """Lift all people of the file."""
+    ignore_ids: bool = False
+    """Follow people by their places, whatever numbers the file gives them."""
+    clip: str | None = None
+    """Of a file with several clips (VideoPose3D's), the name of one."""
     min_confidence: float = 0.3
     """A joint below it counts as missing and is filled in."""
     max_gap_s: float = 0.5
@@ -64,82 +74,84 @@ class Lift:
     device: str = "auto"
     """auto (CUDA if there is one), cpu, cuda or cuda:N."""
     out: Path = Path("lifted")
-    """Folder for NAME_3d.npz, .bvh, .png, .gif and .mp4; of a video also NAME_lift_2d.json, which `lift` reads."""
+    """Folder for NAME_personN_3d.npz, .bvh, .png, .gif and .mp4 (NAME_personN_partK_3d where a long absence splits the
+    clip); of a video also NAME_lift_2d.json, which `lift` reads."""
+    overwrite: bool = False
+    """Replace files of these names."""
     json: bool = False
     """Print what was done as JSON."""
 
 
 def run(argv: list[str]) -> None:
     args = tyro.cli(Lift, prog="moga-st lift", args=argv)
-    import time
+    try:
+        _lift(args)
+    except BadInput as error:  # the library names its arguments in backticks
+        raise BadInput(re.sub(r"`([a-z_]+)`", lambda m: "--" + m[1].replace("_", "-"), str(error))) from error
 
-    import numpy as np
 
+def _lift(args: Lift) -> None:
     from moga_st import pretrained
-    from moga_st.data.pose.bvh import write_bvh
-    from moga_st.data.pose.keypoints import read_keypoints
+    from moga_st.data.pose.keypoints import holds_keypoints, read_people
     from moga_st.data.video.clips import open_video
     from moga_st.device import setup
-    from moga_st.draw.pose import save_lift
     from moga_st.infer import lift as lifting
+    from moga_st.infer import lift_files
 
     # people are looked for in any other file, which may take long: all that can be checked comes before
-    is_video = not args.source.is_dir() and args.source.suffix.lower() not in (".npz", ".json")
+    is_video = not args.source.is_dir() and not holds_keypoints(args.source)
     _check_flags(args, is_video)
     device = setup(args.device)
     net = pretrained.load_model(pretrained.find_weights(args.weights), device)
     lifting.check_lifter(net)
     video = open_video(args.source) if is_video else None if args.video is None else open_video(args.video)
-    written: list[Path] = []
-    file = args.source
+    file, written = args.source, []
     if is_video:
         assert video is not None
         file = args.out / f"{args.source.stem}_lift_2d.json"  # a name that keypoints of the user's own hardly have
         _find_people(args, video, device, file)
         written.append(file)
-    found = read_keypoints(
+    people = read_people(
         file,
         size_px=video.size_px if args.size_px is None and video is not None else args.size_px,
         fps=video.fps if args.fps is None and video is not None else args.fps,
         layout=args.layout,
         person=args.person,
+        everyone=args.everyone,
         min_confidence=args.min_confidence,
         max_gap_s=args.max_gap_s,
+        ignore_ids=args.ignore_ids,
+        clip=args.clip,
     )
-    start = time.perf_counter()
-    poses_m = lifting.lift(net, found, device, args.one_euro if args.smooth else None)
-    seconds = time.perf_counter() - start
+    stems = [lift_files.stem_of(args.out, args.source.stem, k) for k in people]
+    if not args.overwrite:
+        lift_files.check_free(stems)
     args.out.mkdir(parents=True, exist_ok=True)
-    stem = args.out / f"{args.source.stem}_3d"  # whatever --out is, the input itself is not written over
-    upright_m = lifting.upright(poses_m)
-    frames = None if video is None else _frames_of(video, found, from_0=is_video)
-    pictures = save_lift(stem, found.points_px, found.size_px, upright_m, found.fps, args.source.name, frames)
-    bvh, npz = (stem.with_name(stem.name + suffix) for suffix in (".bvh", ".npz"))
-    write_bvh(bvh, upright_m, found.fps)
-    np.savez(npz, poses_m=upright_m, keypoints_px=found.points_px, fps=found.fps, size_px=found.size_px)
-    written += [npz, bvh, *pictures]
-    result = {
-        "frames": len(poses_m),
-        "fps": found.fps,
-        "people": found.people,
-        "person": found.person,
-        "input": f"{found.layout}; {found.note}",
-        "smoothing": dataclasses.asdict(args.one_euro) if args.smooth else None,
-        "frames_per_second": round(len(poses_m) / seconds, 1),
-        "written": [str(p) for p in written],
-    }
+    results = []
+    for k, stem in zip(people, stems, strict=True):
+        for warning in k.warnings:
+            print(f"moga-st: warning: person {k.person}: {warning}", file=sys.stderr)
+        start = time.perf_counter()
+        upright_m = lifting.upright(lifting.lift(net, k, device, args.one_euro if args.smooth else None))
+        seconds = time.perf_counter() - start
+        frames = None if video is None else lift_files.frames_of(video, k, from_0=is_video)
+        files = [*written, *lift_files.write_lifted(stem, k, upright_m, args.source.name, frames)]
+        facts = lift_files.facts(k, files, len(upright_m) / seconds)
+        results.append({**facts, "smoothing": dataclasses.asdict(args.one_euro) if args.smooth else None})
+        written = []
+    _print(args, results)
+
+
+def _print(args: Lift, results: list[dict[str, Any]]) -> None:
+    """One person's facts, or the list of everyone's."""
     if args.json:
-        print(json.dumps(result, indent=2))
-    else:
-        print(
-            fact_lines(
-                {
-                    **result,
-                    "smoothing": args.one_euro if args.smooth else "off",
-                    "written": ", ".join(result["written"]),
-                }
-            )
-        )
+        several = args.everyone or len(results) > 1
+        print(json.dumps({"lifted": results} if several else results[0], indent=2))
+        return
+    for result in results:
+        shown = {k: v for k, v in result.items() if k != "warnings"}
+        shown |= {"smoothing": args.one_euro if args.smooth else "off", "written": ", ".join(result["written"])}
+        print(fact_lines(shown))
 
 
 def _check_flags(args: Lift, is_video: bool) -> None:
@@ -149,6 +161,8 @@ def _check_flags(args: Lift, is_video: bool) -> None:
         if args.video is not None:
             raise BadInput(f"--video: {args.source} is a video itself; leave the flag out")
     else:
+        if args.everyone and args.person is not None:
+            raise BadInput("--everyone and --person: give one of them")
         for name in ("pose2d", "pose2d_weights", "detector", "detector_weights"):
             if getattr(args, name) != getattr(Lift, name):
                 raise BadInput(f"--{name.replace('_', '-')}: is for a video; {args.source} holds keypoints already")
@@ -168,14 +182,6 @@ def _check_flags(args: Lift, is_video: bool) -> None:
         raise BadInput(f"--min-confidence: expected 0 to 1, got {args.min_confidence}")
     if not 0 <= args.max_gap_s < math.inf:
         raise BadInput(f"--max-gap-s: expected 0 or more, got {args.max_gap_s}")
-
-
-def _frames_of(video: Video, found: Keypoints, *, from_0: bool) -> Video:
-    """The frames that keypoints were found in, if they are numbered from 0.  Some programs number a video's frames from
-    1, which is sure only where the last number would otherwise lie beyond the end."""
-    last = found.first_frame + found.frame_step * (len(found.points_px) - 1)
-    first = found.first_frame - (1 if not from_0 and last == video.frames and found.first_frame > 0 else 0)
-    return video.part(first, found.frame_step, len(found.points_px))
 
 
 def _find_people(args: Lift, video: Video, device: torch.device, out: Path) -> None:

@@ -17,12 +17,13 @@ from moga_st.cli import lift as lift_verb
 from moga_st.data.pose import mocap
 from moga_st.data.pose.camera import normalise_screen
 from moga_st.data.pose.generated import generate_clip
-from moga_st.data.pose.keypoints import Keypoints, read_keypoints
+from moga_st.data.pose.keypoints import STANDING, Keypoints, read_keypoints
 from moga_st.data.pose.skeleton import JOINTS, MIRROR
 from moga_st.data.pose.smoothing import OneEuro
 from moga_st.data.video.clips import Video
 from moga_st.errors import BadInput
 from moga_st.infer import lift as lifting
+from moga_st.infer import lift_files
 from moga_st.models.lifter import LifterConfig
 from moga_st.models.moganet import MogaNetConfig
 from tests.bvh_reader import read_bvh
@@ -112,15 +113,15 @@ def test_lift_writes_poses_bvh_and_pictures(weights, tmp_path, capsys):
     result = json.loads(out)
     assert result["frames"] == 20
     assert [Path(p).suffix for p in result["written"]] == [".npz", ".bvh", ".png", ".gif", ".mp4"]
-    with np.load(tmp_path / "o" / "k_3d.npz") as saved:
+    with np.load(tmp_path / "o" / "k_person0_3d.npz") as saved:
         poses = saved["poses_m"]
         assert saved["fps"] == 25.0
     assert poses.shape == (20, 17, 3)
     assert np.abs(poses[:, 0]).max() == 0
-    motion = read_bvh(tmp_path / "o" / "k_3d.bvh")
+    motion = read_bvh(tmp_path / "o" / "k_person0_3d.bvh")
     assert motion.fps == pytest.approx(25.0)
     assert len(motion.points_m) == 20
-    assert len(iio.imread(tmp_path / "o" / "k_3d.mp4", plugin="FFMPEG")) == 20
+    assert len(iio.imread(tmp_path / "o" / "k_person0_3d.mp4", plugin="FFMPEG")) == 20
 
 
 def walkers(t: int) -> list[dict]:
@@ -156,16 +157,87 @@ def test_the_frames_of_the_video_lie_under_the_keypoints(weights, tmp_path, caps
     # the tall one, who comes first, is the largest and the number 0
     assert (result["people"], result["person"], result["frames"]) == (2, person or 0, 12 - first)
     assert result["fps"] == 20
-    with np.load(tmp_path / "o" / "k_3d.npz") as saved:
+    stem = f"k_person{person or 0}_3d"
+    with np.load(tmp_path / "o" / f"{stem}.npz") as saved:
         assert saved["size_px"].tolist() == [160, 120]
         height = np.ptp(saved["keypoints_px"][0, :, 1])
         assert (height > 60) == (person != 1)
-    sheets = iio.imread(tmp_path / "o" / "k_3d.mp4", plugin="FFMPEG")
+    sheets = iio.imread(tmp_path / "o" / f"{stem}.mp4", plugin="FFMPEG")
     assert len(sheets) == 12 - first
     panel = sheets[:, 60:300, 20:340].astype(int)  # of the 2D input
     assert (panel.max(-1) - panel.min(-1) > 60).any()  # the skeleton's colours
     grey = np.median(panel, axis=(1, 2, 3))
     np.testing.assert_allclose(grey, 10 * np.arange(first, 12), atol=4)
+
+
+def test_everyone_gets_files_of_their_own_and_none_is_overwritten(weights, tmp_path, capsys):
+    frames = walkers(30)
+    for frame in frames[5:25]:
+        del frame["instances"][0]  # the small one is away for 2 s
+    (tmp_path / "k.json").write_text(json.dumps(frames))
+    flags = [
+        "lift",
+        weights,
+        tmp_path / "k.json",
+        "--size-px",
+        160,
+        120,
+        "--fps",
+        10,
+        "--out",
+        tmp_path / "o",
+        "--json",
+    ]
+    code, out, err = run(capsys, *flags, "--everyone", "--device", "cpu")
+    assert code == 0, err
+    results = json.loads(out)["lifted"]
+    written = [Path(p).name for r in results for p in r["written"]]
+    names = ["k_person0_3d", "k_person1_3d", "k_person2_3d"]  # without numbers in the file, who comes back is new
+    assert written == [f"{n}.{s}" for n in names for s in ("npz", "bvh", "png", "gif", "mp4")]
+    with np.load(tmp_path / "o" / "k_person2_3d.npz") as saved:
+        assert saved["frame"].tolist() == list(range(25, 30))
+        np.testing.assert_allclose(saved["time_s"], (np.arange(25, 30) - 0) / 10)
+        assert saved["joints"].tolist() == list(JOINTS)
+        assert (saved["confidence"] > 0).all()
+        assert (str(saved["units"]), str(saved["space"]), int(saved["person"])) == ("m", "root", 2)
+        assert "x right, y away from the camera, z up" in str(saved["axes"])
+    before = (tmp_path / "o" / "k_person1_3d.bvh").read_bytes()
+    code, _, err = run(capsys, *flags, "--person", 1, "--no-smooth", "--device", "cpu")
+    assert code == 2
+    assert "k_person1_3d.npz and 4 more files: there already; give another folder with --out, or --overwrite" in err
+    assert (tmp_path / "o" / "k_person1_3d.bvh").read_bytes() == before
+    code, _, err = run(capsys, *flags, "--person", 1, "--no-smooth", "--overwrite", "--device", "cpu")
+    assert code == 0, err
+    assert (tmp_path / "o" / "k_person1_3d.bvh").read_bytes() != before
+    code, _, err = run(capsys, *flags, "--person", 1, "--everyone")
+    assert code == 2
+    assert "--everyone and --person: give one of them" in err
+
+
+def test_a_body_upside_down_is_warned_of_and_gaps_are_marked(weights, tmp_path, capsys):
+    points = np.concatenate([STANDING * (60, -60) + (500, 400), np.full((17, 1), 0.9)], -1)
+    points = np.repeat(points[None], 12, 0)
+    points[5:7] = 0
+    np.savez(tmp_path / "k.npz", keypoints=points, size_px=[1000, 800], fps=25.0, layout="h36m")
+    code, out, err = run(capsys, "lift", weights, tmp_path / "k.npz", "--out", tmp_path / "o", "--json")
+    assert code == 0, err
+    assert "moga-st: warning: person 0: the body is upside down in the image" in err
+    assert "upside down" in json.loads(out)["warnings"][0]
+    with np.load(tmp_path / "o" / "k_person0_3d.npz") as saved:
+        np.testing.assert_array_equal((saved["confidence"] == 0).all(1), np.isin(np.arange(12), (5, 6)))
+    sheets = iio.imread(tmp_path / "o" / "k_person0_3d.mp4", plugin="FFMPEG")
+    titles = (sheets[:, :40].astype(int).max(-1) < 128).sum(
+        (1, 2)
+    )  # the caption of a frame that was not seen is longer
+    assert titles[[5, 6]].min() > 1.2 * np.delete(titles, [5, 6]).max()
+
+
+def test_a_layout_that_nothing_decides_names_the_flag(weights, tmp_path, capsys):
+    points = np.random.default_rng(0).uniform(100, 700, (5, 17, 3))
+    np.savez(tmp_path / "k.npz", keypoints=points, size_px=[1000, 800])
+    code, _, err = run(capsys, "lift", weights, tmp_path / "k.npz", "--out", tmp_path / "o")
+    assert code == 2
+    assert "say which with --layout: h36m or coco or posetrack" in err
 
 
 def test_every_fifth_frame_plays_as_long_as_the_video(weights, tmp_path, capsys):
@@ -176,15 +248,15 @@ def test_every_fifth_frame_plays_as_long_as_the_video(weights, tmp_path, capsys)
     code, out, err = run(capsys, "lift", weights, tmp_path / "k.json", *flags)
     assert code == 0, err
     assert (json.loads(out)["frames"], json.loads(out)["fps"]) == (4, 4)  # of 20 fps
-    assert read_bvh(tmp_path / "o" / "k_3d.bvh").fps == pytest.approx(4)
-    assert iio.immeta(tmp_path / "o" / "k_3d.mp4", plugin="FFMPEG")["fps"] == pytest.approx(4)
+    assert read_bvh(tmp_path / "o" / "k_person1_3d.bvh").fps == pytest.approx(4)
+    assert iio.immeta(tmp_path / "o" / "k_person1_3d.mp4", plugin="FFMPEG")["fps"] == pytest.approx(4)
 
 
 @pytest.mark.parametrize(("from_0", "first"), [(False, 2), (True, 3)])
 def test_only_numbers_of_other_programs_may_count_from_1(from_0, first):
     """Frames 3 to 7 of a video that says it has 7: from 1, or a container that counts one too few."""
     found = dataclasses.replace(keypoints(5), first_frame=3)
-    part = lift_verb._frames_of(Video(Path("v.mp4"), (1000, 800), 50.0, 7), found, from_0=from_0)
+    part = lift_files.frames_of(Video(Path("v.mp4"), (1000, 800), 50.0, 7), found, from_0=from_0)
     assert part.shown == (first, first + 5, 1)
 
 
@@ -222,7 +294,7 @@ def test_wrong_flags_are_named_before_anything_is_done(weights, tmp_path, capsys
 
 
 def test_smoothing_is_on_unless_told(weights, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("moga_st.draw.pose.save_lift", lambda *_: [])
+    monkeypatch.setattr("moga_st.infer.lift_files.save_lift", lambda *_: [])
     found = keypoints(15)
     np.savez(tmp_path / "k.npz", keypoints=found.points_px, size_px=[1000, 800], fps=50.0, layout="h36m")
     net = pretrained.load_model(weights, torch.device("cpu"))
@@ -232,7 +304,17 @@ def test_smoothing_is_on_unless_told(weights, tmp_path, capsys, monkeypatch):
         (["--one-euro.min-cutoff-hz", "3", "--one-euro.beta", "0.5"], OneEuro(3.0, 0.5)),
     ):
         code, out, err = run(
-            capsys, "lift", weights, tmp_path / "k.npz", "--out", tmp_path, "--device", "cpu", "--json", *flags
+            capsys,
+            "lift",
+            weights,
+            tmp_path / "k.npz",
+            "--out",
+            tmp_path,
+            "--device",
+            "cpu",
+            "--json",
+            "--overwrite",
+            *flags,
         )
         assert code == 0, err
         assert json.loads(out)["smoothing"] == (filtered and dataclasses.asdict(filtered))
@@ -241,12 +323,12 @@ def test_smoothing_is_on_unless_told(weights, tmp_path, capsys, monkeypatch):
             expected[..., :2] = filtered.smooth(expected[..., :2], 50.0)
             assert np.abs(expected - found.points_px).max() > 1
         poses = lifting.lift(net, dataclasses.replace(found, points_px=expected), torch.device("cpu"))
-        with np.load(tmp_path / "k_3d.npz") as saved:
+        with np.load(tmp_path / "k_person0_3d.npz") as saved:
             np.testing.assert_allclose(saved["poses_m"], lifting.upright(poses), atol=1e-5)
 
 
 def test_what_counts_as_missing_is_said_by_flags(weights, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("moga_st.draw.pose.save_lift", lambda *_: [])
+    monkeypatch.setattr("moga_st.infer.lift_files.save_lift", lambda *_: [])
     file = tmp_path / "k.npz"
     found = keypoints(20).points_px
     found[5:11, JOINTS.index("RWrist"), 2] = 0.4
@@ -256,10 +338,12 @@ def test_what_counts_as_missing_is_said_by_flags(weights, tmp_path, capsys, monk
     settings.append({"min_confidence": 0.5, "max_gap_s": 0.0})
     for flags in settings:
         argv = [f"--{k.replace('_', '-')}={v}" for k, v in flags.items()]
-        code, _, err = run(capsys, "lift", weights, file, "--out", tmp_path, "--device", "cpu", "--no-smooth", *argv)
+        code, _, err = run(
+            capsys, "lift", weights, file, "--out", tmp_path, "--overwrite", "--device", "cpu", "--no-smooth", *argv
+        )
         assert code == 0, err
         expected = lifting.lift(net, read_keypoints(file, **flags), torch.device("cpu"))
-        with np.load(tmp_path / "k_3d.npz") as saved:
+        with np.load(tmp_path / "k_person0_3d.npz") as saved:
             poses.append(saved["poses_m"])
         np.testing.assert_allclose(poses[-1], lifting.upright(expected), atol=1e-5)
     assert np.abs(poses[0] - poses[1]).max() > 1e-4

@@ -213,13 +213,13 @@ def test_lift_of_a_video_is_mmposes_keypoints_lifted(pose_weights, video, tmp_pa
 
     found = read_keypoints(tmp_path / "o" / "clip_lift_2d.json", min_confidence=0.0)
     poses = lifting.lift(pretrained.load_model(tmp_path / "w.safetensors", CPU), found, CPU)
-    with np.load(tmp_path / "o" / "clip_3d.npz") as saved:
+    with np.load(tmp_path / "o" / "clip_person0_3d.npz") as saved:
         np.testing.assert_allclose(saved["poses_m"], lifting.upright(poses), atol=1e-5)
     assert [Path(p).name for p in result["written"]] == [
         "clip_lift_2d.json",
-        *(f"clip_3d.{suffix}" for suffix in ("npz", "bvh", "png", "gif", "mp4")),
+        *(f"clip_person0_3d.{suffix}" for suffix in ("npz", "bvh", "png", "gif", "mp4")),
     ]
-    assert len(iio.imread(tmp_path / "o" / "clip_3d.mp4", plugin="FFMPEG")) == FRAMES
+    assert len(iio.imread(tmp_path / "o" / "clip_person0_3d.mp4", plugin="FFMPEG")) == FRAMES
 
 
 @needs_mmpose

@@ -11,7 +11,7 @@ parents            (17,)           of each joint; -1 for the hip
 frame              (t,)            number of each frame in the source
 time_s             (t,)            its time in the source
 fps                ()              frames a second here
-space              ()              "world": on the floor; or "camera": as the camera sees it
+space              ()              "world": on the floor; "camera": as the camera sees it; "root": relative to the hip
 axes               ()              in words: "x right, y away from the camera, z up", and where the origin is
 units              ()              "m"
 confidence         (t, 17)         of the 2D keypoint that each joint was lifted from; 0: invented, it was not seen
@@ -42,6 +42,7 @@ from moga_st.errors import BadInput
 AXES = {
     "world": "x right, y away from the camera, z up; origin on the floor below the camera",
     "camera": "x right, y away from the camera, z up as the image has it; origin in the camera",
+    "root": "x right, y away from the camera, z up as the image has it; origin in the hip of each frame",
 }
 CONTACT_JOINTS = ("LFoot", "RFoot")
 

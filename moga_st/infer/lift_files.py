@@ -1,0 +1,85 @@
+"""The files of one lifted person: which there are, how they are named, and that none is overwritten in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moga_st.data.pose.bvh import write_bvh
+from moga_st.data.pose.export.motion import Motion, write_npz
+from moga_st.data.pose.keypoints import Keypoints
+from moga_st.data.video.clips import Video
+from moga_st.draw.pose import save_lift
+from moga_st.errors import BadInput
+
+SUFFIXES = ("npz", "bvh", "png", "gif", "mp4")
+
+
+def stem_of(folder: Path, source: str, k: Keypoints) -> Path:
+    """Where the files of a person (and of a part, where long absences split the clip) go, but for the suffix."""
+    return folder / (f"{source}_person{k.person}" + (f"_part{k.part + 1}" if k.parts > 1 else "") + "_3d")
+
+
+def check_free(stems: Iterable[Path]) -> None:
+    """Refuse to replace files.
+
+    Raises:
+        BadInput: some are there already.
+    """
+    there = [p for stem in stems for s in SUFFIXES if (p := stem.with_name(f"{stem.name}.{s}")).exists()]
+    if there:
+        more = f" and {len(there) - 1} more files" if len(there) > 1 else ""
+        raise BadInput(f"{there[0]}{more}: there already; give another folder with `out`, or `overwrite`")
+
+
+def write_lifted(
+    stem: Path, k: Keypoints, upright_m: np.ndarray, title: str, frames: Iterable[np.ndarray] | None = None
+) -> Sequence[Path]:
+    """Write a person's npz (:mod:`moga_st.data.pose.export.motion`), BVH and pictures.
+
+    Args:
+        upright_m: root-relative poses (t, 17, 3), x right, y away from the camera, z up.
+        frames: the images to draw the keypoints on.
+    """
+    npz, bvh = (stem.with_name(f"{stem.name}.{s}") for s in SUFFIXES[:2])
+    pictures = save_lift(stem, k.points_px, k.size_px, upright_m, k.fps, title, frames)
+    motion = Motion(
+        upright_m,
+        k.fps,
+        k.frames,
+        k.times_s,
+        space="root",
+        confidence=k.points_px[..., 2],
+        keypoints_px=k.points_px,
+        size_px=k.size_px,
+        person=k.person,
+        note=k.note,
+    )
+    write_npz(npz, motion)
+    write_bvh(bvh, upright_m, k.fps)
+    return [npz, bvh, *pictures]
+
+
+def frames_of(video: Video, k: Keypoints, *, from_0: bool) -> Video:
+    """The frames that keypoints were found in, if they are numbered from 0.  Some programs number a video's frames from
+    1, which is sure only where the last number would otherwise lie beyond the end."""
+    last = k.first_frame + k.frame_step * (len(k.points_px) - 1)
+    first = k.first_frame - (1 if not from_0 and last == video.frames and k.first_frame > 0 else 0)
+    return video.part(first, k.frame_step, len(k.points_px))
+
+
+def facts(k: Keypoints, written: Sequence[Path], frames_per_second: float) -> dict[str, Any]:
+    """What was done for a person, for people and as JSON."""
+    return {
+        "frames": len(k.points_px),
+        "fps": k.fps,
+        "people": k.people,
+        "person": k.person,
+        "input": f"{k.layout}; {k.note}",
+        "warnings": list(k.warnings),
+        "frames_per_second": round(frames_per_second, 1),
+        "written": [str(p) for p in written],
+    }
