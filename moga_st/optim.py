@@ -20,10 +20,10 @@ from moga_st.errors import BadInput
 class OptimConfig(Config, kind="optim"):
     """Adam, AdamW or Muon and a schedule."""
 
-    algorithm: Literal["adam", "adamw", "muon"] = "adam"
+    algorithm: Literal["adam", "adamw", "muon", "lamb"] = "adam"
     """Update rule. muon moves matrices (weights of linear layers, and of convolutions without groups, of more than one
-    output) by orthogonalised momentum and everything else as adamw does. Weight decay is decoupled, and refused in
-    adam, which has none."""
+    output) by orthogonalised momentum and everything else as adamw does; lamb is timm's (arXiv 1904.00962; extra
+    `images`). Weight decay is decoupled, and refused in adam, which has none."""
     lr: float = 1e-3
     """Peak learning rate."""
     betas: tuple[float, float] = (0.9, 0.999)
@@ -32,7 +32,9 @@ class OptimConfig(Config, kind="optim"):
     weight_decay: float = 0.0
     """Decoupled weight decay of convolution and linear weights; biases, norms and scales have none."""
     schedule: Literal["onecycle", "cosine", "constant"] = "onecycle"
-    """OneCycle (Smith, Topin 2019, torch's defaults with final_div_factor 1e4) or cosine to zero."""
+    """OneCycle (Smith, Topin 2019, torch's defaults with final_div_factor 1e4) or cosine to `min_lr`."""
+    min_lr: float = 0.0
+    """Learning rate that cosine ends at."""
     warmup: float = 0.0
     """Share of all steps with linear warm-up (cosine and constant)."""
     clip_norm: float = 0.0
@@ -47,6 +49,8 @@ class OptimConfig(Config, kind="optim"):
                 raise BadInput(f"optim.{name}: expected a value in [0, 1), got {value}")
         if not (self.lr > 0 and self.clip_norm >= 0 and self.weight_decay >= 0):
             raise BadInput("optim: lr must be positive, clip_norm and weight_decay not negative")
+        if not 0 <= self.min_lr <= self.lr or (self.min_lr and self.schedule != "cosine"):
+            raise BadInput(f"optim.min_lr: expected 0 to lr, and 0 unless the schedule is cosine, got {self.min_lr}")
         if self.algorithm == "adam" and self.weight_decay:
             raise BadInput("optim.weight_decay: Adam has none; take adamw")
 
@@ -130,6 +134,8 @@ def build(net: nn.Module, config: OptimConfig, on_device: bool = False) -> torch
         {"params": split[key], "weight_decay": 0.0 if key[0] else config.weight_decay, "matrices": key[1]}
         for key in sorted(split)
     ]
+    if config.algorithm == "lamb":
+        return _lamb(groups, config, on_device)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "muon": Muon}[config.algorithm]
     device = next(net.parameters()).device
     if not on_device:
@@ -138,6 +144,16 @@ def build(net: nn.Module, config: OptimConfig, on_device: bool = False) -> torch
         group["lr"] = torch.tensor(config.lr, device=device)
         group["betas"] = tuple(torch.tensor(beta, device=device) for beta in config.betas)
     return kind(groups, capturable=True, foreach=True)
+
+
+def _lamb(groups: list[dict[str, Any]], config: OptimConfig, on_device: bool) -> torch.optim.Optimizer:
+    if on_device:
+        raise BadInput("optim.algorithm lamb: it cannot be captured as a CUDA graph; leave cuda_graph out")
+    try:
+        from timm.optim.lamb import Lamb
+    except ImportError as error:
+        raise BadInput("optim.algorithm lamb: timm is not installed; pip install 'moga-st[images]'") from error
+    return Lamb(groups, lr=config.lr, betas=config.betas)
 
 
 def set_schedule(optimiser: torch.optim.Optimizer, lr: float, beta1: float) -> None:
@@ -160,7 +176,7 @@ def schedule(config: OptimConfig, step: int, steps: int) -> tuple[float, float]:
     if config.schedule == "constant":
         return config.lr, config.betas[0]
     progress = (step - warm) / max(1, steps - warm)
-    return config.lr * _cosine(1.0, 0.0, progress), config.betas[0]
+    return _cosine(config.lr, config.min_lr, progress), config.betas[0]
 
 
 def _one_cycle(lr: float, step: int, steps: int) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,7 +21,10 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import SelectAdaptivePool2d
 from timm.models import (
     build_model_with_cfg,
+    create_model,
     generate_default_cfgs,
+    is_model,
+    list_models,
     register_model,
     register_notrace_module,
 )
@@ -28,10 +32,12 @@ from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from moga_st.config import ModelConfig
 from moga_st.convert import classifier_tensors
-from moga_st.errors import BadInput
+from moga_st.errors import BadInput, nearest
 from moga_st.models.moga import ChannelAggregationFFN, DropPath, MultiOrderDepthwise
 from moga_st.models.moganet import SIZES, MogaNet, MogaNetConfig, Stage, linear_head
+from moga_st.spec import InputSpec, agreed
 
 NAMES = {
     f"moganet_{long}": short
@@ -260,6 +266,53 @@ def _once(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractConte
                     counter.copy_(count)
 
     return nullcontext(), again()
+
+
+@dataclass(frozen=True)
+class TimmModelConfig(ModelConfig, kind="timm_model"):
+    """Any classifier of timm's, to train beside ours."""
+
+    name: str = "convnext_atto"
+    """timm's name."""
+    channels: int | None = None
+    """Image channels; null for the data's, or 3."""
+    classes: int | None = None
+    """Classes; null for the data's, or 1000."""
+    drop_path: float = 0.0
+    """Drop-path rate of the last block."""
+    patch_size: int | None = None
+    """Stride of the stem, where the model has such an argument; null for its own."""
+    size: int = 224
+    """Side of the images that operations are counted and speed is measured on."""
+
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        return (3 if self.channels is None else self.channels, self.size, self.size)
+
+    def fit(self, spec: InputSpec) -> TimmModelConfig:
+        if len(spec.shape) != 3:
+            raise BadInput(f"{self.name} takes images (c, h, w); this data has inputs of shape {spec.shape}")
+        return dataclasses.replace(
+            self,
+            channels=agreed("channels", self.channels, spec.shape[0], 3),
+            classes=agreed("classes", self.classes, spec.target[0] if spec.target else None, 1000),
+            size=spec.shape[1] or self.size,
+        )
+
+    def build(self) -> nn.Module:
+        if not is_model(self.name):
+            raise BadInput(f"timm has no model {self.name!r}{nearest(self.name, list_models())}")
+        options: dict[str, Any] = {} if self.patch_size is None else {"patch_size": self.patch_size}
+        try:
+            return create_model(
+                self.name,
+                in_chans=3 if self.channels is None else self.channels,
+                num_classes=1000 if self.classes is None else self.classes,
+                drop_path_rate=self.drop_path,
+                **options,
+            )
+        except TypeError as error:  # what timm's models raise for an argument that they do not have
+            raise BadInput(f"{self.name}: timm cannot build it so ({error})") from error
 
 
 def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:

@@ -5,13 +5,16 @@ Shape legend: ``b`` batch, ``c`` channels, ``h w`` image size; stage k of 1 to 4
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor, nn
 
 from moga_st.config import ModelConfig
 from moga_st.errors import BadInput
 from moga_st.models.moga import MogaBlock, init_conv
+from moga_st.spec import InputSpec, agreed
 
 
 @dataclass(frozen=True)
@@ -24,18 +27,33 @@ class MogaNetConfig(ModelConfig, kind="moganet"):
     """Moga blocks of the four stages."""
     ffn_ratios: tuple[float, float, float, float] = (8.0, 8.0, 4.0, 4.0)
     """Hidden width of the channel-aggregation FFN over the stage's channels."""
-    channels: int = 3
-    """Image channels."""
-    classes: int = 1000
-    """Classes of the linear head; 0 for a backbone without one."""
+    channels: int | None = None
+    """Image channels; null for the data's, or 3."""
+    classes: int | None = None
+    """Classes of the linear head; 0 for a backbone without one; null for the data's, or 1000."""
     drop_path: float = 0.0
     """Drop-path rate of the last block; it rises linearly from 0."""
     double_silu: bool = False
-    """SiLU twice on gate and value, as the published OpenMixup weights need."""
+    """The published `attn_force_fp32`, as OpenMixup's weights need it: SiLU twice on gate and value, and float32 there
+    under autocast."""
+    stem_stride: Literal[4, 2, 1] = 4
+    """How many times smaller the stem makes an image: 4 as published; 2 or 1 for images of about 28 pixels."""
+    size: int = 224
+    """Side of the images that operations are counted and speed is measured on; it changes no network."""
 
     @property
     def example_shape(self) -> tuple[int, ...]:
-        return (self.channels, 224, 224)
+        return (3 if self.channels is None else self.channels, self.size, self.size)
+
+    def fit(self, spec: InputSpec) -> MogaNetConfig:
+        if len(spec.shape) != 3:
+            raise BadInput(f"MogaNet takes images (c, h, w); this data has inputs of shape {spec.shape}")
+        return dataclasses.replace(
+            self,
+            channels=agreed("channels", self.channels, spec.shape[0], 3),
+            classes=agreed("classes", self.classes, spec.target[0] if spec.target else None, 1000),
+            size=spec.shape[1] or self.size,
+        )
 
     def build(self) -> MogaNet:
         return MogaNet(self)
@@ -64,14 +82,14 @@ class Stage(nn.Module):
         return self.norm(self.blocks(self.embed(x)))
 
 
-def stem(c_in: int, c_out: int) -> nn.Sequential:
-    """Two strided 3x3 convolutions with BatchNorm and GELU between them: h -> h/4."""
+def stem(c_in: int, c_out: int, stride: int) -> nn.Sequential:
+    """Two 3x3 convolutions with BatchNorm and GELU between them: h -> h / stride, which is 4, 2 or 1."""
     half = c_out // 2
     return nn.Sequential(
-        nn.Conv2d(c_in, half, 3, 2, 1),
+        nn.Conv2d(c_in, half, 3, 2 if stride > 2 else 1, 1),
         nn.BatchNorm2d(half),
         nn.GELU(),
-        nn.Conv2d(half, c_out, 3, 2, 1),
+        nn.Conv2d(half, c_out, 3, 2 if stride > 1 else 1, 1),
         nn.BatchNorm2d(c_out),
     )
 
@@ -100,17 +118,19 @@ class MogaNet(nn.Module):
 
     def __init__(self, config: MogaNetConfig):
         super().__init__()
-        self.config = config
+        channels = 3 if config.channels is None else config.channels
+        classes = 1000 if config.classes is None else config.classes
+        self.config = config = dataclasses.replace(config, channels=channels, classes=classes)
         total = sum(config.depths)
         rates = iter([config.drop_path * i / max(1, total - 1) for i in range(total)])
         self.stages = nn.Sequential()
-        c_in = config.channels
+        c_in = channels
         for width, depth, ratio in zip(config.widths, config.depths, config.ffn_ratios, strict=True):
-            embed = (downsample if self.stages else stem)(c_in, width)
+            embed = downsample(c_in, width) if len(self.stages) else stem(c_in, width, config.stem_stride)
             blocks = [MogaBlock(width, ratio, next(rates), config.double_silu) for _ in range(depth)]
             self.stages.append(Stage(embed, blocks, width))
             c_in = width
-        self.head = linear_head(c_in, config.classes)
+        self.head = linear_head(c_in, classes)
         self.stages.apply(init_conv)
 
     def features(self, image: Tensor) -> list[Tensor]:
