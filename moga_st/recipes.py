@@ -1,12 +1,14 @@
 """Finds recipes: the Python files of ``experiments/``, or one of the user's own.
 
 A recipe is a file with a docstring (source, command, expected time and score) and a function ``config()``
-that returns a :class:`moga_st.engine.RunConfig`.
+that returns a :class:`moga_st.engine.RunConfig`.  Where one table of settings has a column for each size of a network,
+``config(size)`` takes a size, ``SIZES`` lists them, and ``RECIPE:SIZE`` names one.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -33,6 +35,7 @@ def path(name: str) -> Path:
     Raises:
         BadInput: there is no such recipe.
     """
+    name = _split(name)[0]
     file = Path(name) if name.endswith(".py") else FOLDER / f"{name}.py"
     if file.is_file():
         return file
@@ -62,7 +65,19 @@ def load(name: str) -> RunConfig:
             traceback.extract_tb(error.__traceback__)[-1].lineno if not isinstance(error, SyntaxError) else error.lineno
         )
         raise BadInput(f"{file}: line {where}: {type(error).__name__}: {error}") from error
-    config = module.config() if hasattr(module, "config") else None
+    size, sizes = _split(name)[1], getattr(module, "SIZES", ())
+    if size is not None and size not in sizes:
+        known = f"there are {', '.join(sizes)}" if sizes else "it has none"
+        raise BadInput(f"{name}: no size {size!r} of this recipe{nearest(size, sizes)}; {known}")
+    config = None
+    if hasattr(module, "config"):
+        config = module.config() if size is None else module.config(size)
     if not isinstance(config, RunConfig):
         raise BadInput(f"{file}: a recipe defines config() that returns a moga_st.engine.RunConfig")
     return config
+
+
+def _split(name: str) -> tuple[str, str | None]:
+    """Recipe and size of ``RECIPE:SIZE``."""
+    recipe, colon, size = name.rpartition(":")
+    return (recipe, size) if colon and re.fullmatch(r"\w*", size) else (name, None)

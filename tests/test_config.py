@@ -10,6 +10,7 @@ from moga_st import recipes
 from moga_st.config import Config
 from moga_st.engine import RunConfig
 from moga_st.errors import BadInput
+from moga_st.models.moganet import SIZES
 from moga_st.models.simvp import MogaTranslatorConfig, SimVPConfig
 
 PACKAGE = Path(moga_st.__file__).parent
@@ -134,3 +135,29 @@ def test_only_json_values_are_encoded():
 
     with pytest.raises(TypeError, match="cannot hold object"):
         Odd().to_dict()
+
+
+def test_a_recipe_for_several_sizes_has_each_by_its_name():
+    table = {  # weight decay, drop path, floor of the rate, mixup, average: issue 19's table of the published settings
+        "imagenet_deit:xt": (0.03, 0.05, 1e-6, 0.1, 0.0),
+        "imagenet_deit:t": (0.04, 0.1, 1e-6, 0.1, 0.0),
+        "imagenet_deit:s": (0.05, 0.1, 1e-5, 0.8, 0.9999),
+        "imagenet_deit:b": (0.05, 0.2, 1e-5, 0.8, 0.9999),
+        "imagenet_deit:l": (0.05, 0.3, 1e-5, 0.8, 0.9999),
+        "imagenet_deit:xl": (0.05, 0.4, 1e-4, 0.8, 0.9999),
+        "imagenet_deit3:t": (0.04, 0.1, 1e-6, 0.1, 0.0),
+        "imagenet_rsb_a3:b": (0.02, 0.2, 1e-6, 0.1, 0.0),
+    }
+    for name, (decay, drop, floor, mixup, average) in table.items():
+        config = recipes.load(name)
+        optim, task, model = config.optim, config.task.to_dict(), config.model.to_dict()
+        assert (optim.weight_decay, optim.min_lr, optim.ema_decay) == (decay, floor, average)
+        assert (model["drop_path"], task["mix"]["mixup"], task["mix"]["cutmix"]) == (drop, mixup, 1.0)
+        assert config.name == name.replace(":", "_").removesuffix("_xt")
+        size = name.partition(":")[2]
+        assert model["widths"] == list(SIZES[size].widths)
+    assert recipes.load("imagenet_deit") == recipes.load("imagenet_deit:xt")
+    with pytest.raises(BadInput, match="no size 'm' of this recipe; there are xt, t"):
+        recipes.load("imagenet_deit3:m")
+    with pytest.raises(BadInput, match="no size 'xt' of this recipe; it has none"):
+        recipes.load("fashion_mnist:xt")
