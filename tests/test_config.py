@@ -23,7 +23,7 @@ LAYERS = [
     ["device", "kernels"],
     ["record"],
     ["data", "models", "metrics", "optim", "checkpoint"],
-    ["pretrained", "draw"],
+    ["pretrained", "draw", "analyse"],
     ["convert"],
     ["integrations", "infer"],
     ["tasks"],

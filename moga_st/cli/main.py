@@ -18,6 +18,7 @@ VERBS = {
     "train": ("RECIPE", "train a recipe, or go on with it; every field of it is a flag"),
     "eval": ("RUN_OR_WEIGHTS", "score a run or a weights file on the test set, and draw examples"),
     "predict": ("WEIGHTS CLIP", "predict a clip's future and draw it"),
+    "classify": ("WEIGHTS IMAGE...", "name what images show, and where on them"),
     "lift": ("WEIGHTS SOURCE", "lift people in a video, or their 2D keypoints, to 3D"),
     "data": ("RECIPE", "find and check a recipe's data; `data prepare NAME SRC` makes the file that recipes read"),
     "models": ("", "list every model with parameters and operations"),

@@ -1,0 +1,1 @@
+"""What a network looks at and what it is made of."""

@@ -1,0 +1,131 @@
+"""Classes of images by weights of this package: what the verb, notebooks and tests call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from moga_st.analyse.gradcam import gradcam, spread
+from moga_st.data.augment import Look, evaluation, normalised
+from moga_st.data.images import find_images, read_image
+from moga_st.draw.images import ClassifiedImage
+from moga_st.errors import BadInput
+from moga_st.models import to_device
+from moga_st.models.moganet import MogaNet
+from moga_st.pretrained import find_weights, load_model, read_weights
+
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Classified:
+    """One image and what it may show."""
+
+    path: Path
+    pixels: np.ndarray
+    """uint8 (h, w, c)."""
+    top: list[tuple[str, float]]
+    """Class and share of the softmax, the highest first."""
+    heat: np.ndarray | None = None
+    """(h, w) in [0, 1], of the network's view of the image: what speaks for the first class."""
+    view: np.ndarray | None = None
+    """uint8 (h, w, c): what the network saw, under ``heat``."""
+
+    def example(self) -> ClassifiedImage:
+        """The picture of it."""
+        name, share = self.top[0]
+        pixels = self.pixels if self.view is None else self.view
+        return ClassifiedImage(self.path.stem, f"{name} {100 * share:.0f} %", pixels, self.heat)
+
+
+class Classifier:
+    """Weights of a classifier, with its view of an image and the names of its classes.
+
+    Args:
+        weights: a weights file, a run's folder, or the name of weights in the package.
+        names: the classes' names, one a line in a file, where the weights do not say them.
+
+    Raises:
+        BadInput: no such weights, those of no classifier, or names that do not fit.
+    """
+
+    def __init__(self, weights: Path, device: torch.device | str = "cpu", names: Path | None = None):
+        path = find_weights(weights)
+        held = read_weights(path)
+        self.net, self.device = to_device(load_model(path), device).eval(), torch.device(device)
+        facts = held.about.get("facts", {})
+        head = [m for m in self.net.modules() if isinstance(m, nn.Linear)]
+        spec = held.spec
+        if not isinstance(self.net, MogaNet) and "test_view" not in facts:
+            raise BadInput(f"{path}: holds a {type(self.net).__name__}, which is no classifier of images")
+        if not head:
+            raise BadInput(f"{path}: holds a backbone without a head, which names no class")
+        self.classes = _names(path, names, facts.get("classes"), head[-1].out_features)
+        view = facts.get("test_view", {"size": [224, 224], "crop": 0.9})
+        channels = spec.shape[0] if spec is not None and spec.shape[0] else getattr(held.model, "channels", None) or 3
+        mean, std = (spec.mean, spec.std) if spec is not None else IMAGENET
+        mean, std = (v * channels if len(v) == 1 else v for v in (mean, std))
+        self.look = Look(view["size"][0], view["size"][0], view["crop"], tuple(mean), tuple(std))
+        if len(self.look.mean) != channels:
+            raise BadInput(f"{path}: takes {channels} channels, but has the scale of {len(self.look.mean)}")
+        self._view = evaluation(self.look)
+
+    def __call__(self, images: list[Path], top: int = 5, cam: bool = False) -> Iterator[Classified]:
+        """What the images of files and folders may show, one after the other.
+
+        Args:
+            images: image files, or folders of them.
+            top: how many classes to name.
+            cam: give heat maps too.
+
+        Raises:
+            BadInput: nothing there, or no image that can be read.
+        """
+        if top < 1:
+            raise BadInput(f"top: expected at least 1, got {top}")
+        for path in [p for given in images for p in find_images(given)]:
+            pixels = read_image(path, self.look.channels)
+            x = self._input(pixels)
+            with torch.no_grad():
+                share = self.net(x[None]).float().softmax(1)[0].cpu()
+            best = share.topk(min(top, len(self.classes)))
+            named = [(self.classes[i], v) for i, v in zip(best.indices.tolist(), best.values.tolist(), strict=True)]
+            if not cam:
+                yield Classified(path, pixels, named)
+                continue
+            heat = self.heat(x, int(best.indices[0]))
+            mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (self.look.mean, self.look.std))
+            view = ((x.cpu() * std + mean) * 255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+            yield Classified(path, pixels, named, heat.numpy(), view)
+
+    def heat(self, x: Tensor, number: int) -> Tensor:
+        """Grad-CAM of class ``number`` for a network's input (c, h, w): (h, w) in [0, 1].
+
+        Raises:
+            BadInput: a network without stages.
+        """
+        if not isinstance(self.net, MogaNet):
+            raise BadInput(f"heat maps are drawn for MogaNet, these weights are of {type(self.net).__name__}")
+        maps = gradcam(self.net, self.net.stages[-1], x[None], lambda out: out[:, number])
+        return spread(maps, (x.shape[1], x.shape[2]))[0].cpu()
+
+    def _input(self, pixels: np.ndarray) -> Tensor:
+        whole = pixels.shape[:2] == (self.look.test_size, self.look.test_size) and self.look.crop == 1.0
+        x = normalised(pixels, self.look) if whole else self._view(pixels)
+        return x.to(self.device)
+
+
+def _names(path: Path, given: Path | None, known: list[str] | None, count: int) -> list[str]:
+    if given is None:
+        return known or [f"class {i}" for i in range(count)]
+    from moga_st.storage import read_text
+
+    names = [line.strip() for line in read_text(given).splitlines() if line.strip()]
+    if len(names) != count:
+        raise BadInput(f"{given}: has {len(names)} names, {path} tells {count} classes apart")
+    return names
