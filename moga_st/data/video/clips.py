@@ -1,37 +1,82 @@
-"""A user's own clip as frames: .npy, .gif and video files, small for a model or one by one as they are.
+"""Any clip that a user has, told by its content and never by its suffix, as it is or fitted to a network.
 
-Shape legend: ``t`` frames, ``c`` channels, ``h w`` size; values in [0, 1].
+Shape legend: ``t`` frames, ``c`` channels, ``h w`` size.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Generator, Iterator
-from contextlib import closing
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import imageio.v3 as iio
-import imageio_ffmpeg
 import numpy as np
-from PIL import Image, ImageSequence
-from skimage.color import rgb2gray
-from skimage.transform import resize
+import torch
+import torch.nn.functional as F
 
+from moga_st import storage
+from moga_st.data.video.arrays import open_grid, open_hdf5, open_npy, open_npz
+from moga_st.data.video.clip import Clip
+from moga_st.data.video.ffmpeg import open_ffmpeg
+from moga_st.data.video.stills import is_picture, open_animation, open_folder
 from moga_st.errors import BadInput
 
-VIDEO = (".gif", ".mp4", ".m4v", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".ts", ".3gp")
+ZARR = (".zgroup", ".zarray", "zarr.json")
+LUMINANCE = (0.2125, 0.7154, 0.0721)  # of red, green and blue: ITU-R BT.709, as scikit-image rounds it
+_LOW, _HIGH = -0.5, 1.5  # a prediction of frames in [0, 1] stays within these
+
+
+def open_clip(
+    path: Path, variables: Sequence[str] = (), dimensions: Sequence[str] = (), channels: int | None = None
+) -> Clip:
+    """A clip of any kind: a video, an animated GIF, PNG or WebP, a TIFF of many pages, a folder of frames, .npy, .npz,
+    HDF5, NetCDF, or a Zarr store.
+
+    Args:
+        path: the file or folder.
+        variables: in files of several arrays, which; several ones of NetCDF or Zarr become channels.
+        dimensions: of NetCDF and Zarr, the names of time, y and x.
+        channels: how many the frames of an array should have, where that could be read in two ways.
+
+    Raises:
+        BadInput: there is no such file, or no clip in it; one line, which says what to do.
+    """
+    if path.is_dir():
+        if any((path / name).is_file() for name in ZARR):
+            return open_grid(path, variables, dimensions)
+        return open_folder(path)
+    if not path.is_file():
+        raise BadInput(f"{path}: no such clip")
+    with path.open("rb") as file:
+        head = file.read(16)
+    if not head:
+        raise BadInput(f"{path}: is empty (0 bytes); copy or record it again")
+    if head.startswith(b"\x93NUMPY"):
+        return open_npy(path, channels)
+    if head.startswith(b"PK\x03\x04"):
+        return open_npz(path, variables, channels)
+    if head.startswith(b"CDF") or (
+        head.startswith(b"\x89HDF") and (dimensions or len(variables) > 1 or _is_netcdf(path))
+    ):
+        return open_grid(path, variables, dimensions)
+    if head.startswith(b"\x89HDF"):
+        return open_hdf5(path, variables, channels)
+    return open_animation(path) if is_picture(path) else open_ffmpeg(path)
+
+
+def _is_netcdf(path: Path) -> bool:
+    with storage.open_hdf5(path) as file:
+        return "_NCProperties" in file.attrs
 
 
 @dataclass(frozen=True)
 class Video:
-    """A video file's frames (h, w, 3), uint8 RGB.  Iterating decodes them anew, one at a time, so that a video of any
-    length needs the memory of one frame."""
+    """A video's frames (h, w, 3), uint8 RGB, evenly spaced in time.  Iterating decodes them anew, one at a time, so
+    that a video of any length needs the memory of one frame."""
 
     path: Path
     size_px: tuple[int, int]  # width and height, turned upright where the file says so
     fps: float
-    frames: int  # as the file says; a variable frame rate is evened out, which may change it a little
+    frames: int
     shown: tuple[int, int | None, int] = (0, None, 1)  # first frame, frame to stop before, step
 
     def part(self, first: int, step: int, frames: int) -> Video:
@@ -39,137 +84,96 @@ class Video:
         return replace(self, shown=(first, first + step * frames, step), frames=frames, fps=self.fps / step)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        with closing(_decode(self.path)) as whole:
-            yield from itertools.islice(whole, *self.shown)
+        first, stop, step = self.shown
+        for i, frame in enumerate(open_clip(self.path).read(first, stop)):
+            if i % step == 0:
+                yield frame.repeat(3, axis=2) if frame.shape[2] == 1 else frame
 
 
-def open_video(path: Path) -> Video:
-    """Size, rate and length of a video file or GIF.
+def open_video(path: Path, default_fps: float = 30.0) -> Video:
+    """Size, rate and length of a video file, an animation or a folder of frames.
+
+    Args:
+        path: the file or folder.
+        default_fps: the rate where it says none, as folders do.
 
     Raises:
-        BadInput: no such file, no video, or one without frames.
+        BadInput: no such file, no video, or one without frames of 8 bits.
     """
-    if not path.is_file():
+    if not path.exists():
         raise BadInput(f"{path}: no such video")
-    if path.suffix.lower() == ".gif":
-        try:
-            with Image.open(path) as image:
-                durations = _durations(image)
-        except Exception as error:
-            raise BadInput(f"{path}: cannot be decoded ({error})") from error
-        shortest = min((d for d in durations if d > 0), default=100)  # viewers take 100 ms where none is given
-        fps, frames = 1000 / shortest, sum(_repeats(durations))
-    else:
-        try:
-            with closing(imageio_ffmpeg.read_frames(path)) as reader:
-                fps = float(next(reader)["fps"])
-            frames = int(imageio_ffmpeg.count_frames_and_secs(path)[0] or 0)
-        except Exception as error:
-            raise BadInput(f"{path}: cannot be decoded ({error})") from error
-    with closing(_decode(path)) as whole:
-        one = next(whole, None)
-    if one is None or not fps > 0:
-        raise BadInput(f"{path}: holds no frames")
-    return Video(path, (one.shape[1], one.shape[0]), fps, frames)
+    clip = open_clip(path)
+    if len(clip.channels) not in (1, 3) or next(clip.read(0, 1)).dtype != np.uint8:
+        raise BadInput(f"{path}: expected frames of 8 bits in grey or colour; save it as .mp4")
+    return Video(path, clip.size_px, clip.fps or default_fps, clip.frames)
 
 
-def _decode(path: Path) -> Generator[np.ndarray, None, None]:
-    """Frames (h, w, 3) uint8."""
-    try:
-        if path.suffix.lower() == ".gif":
-            yield from _read_gif(path)
-        else:
-            # by content: left alone, imageio refuses endings that it does not know
-            yield from iio.imiter(path, plugin="FFMPEG", extension=".mp4")
-    except Exception as error:  # the decoders raise whatever they like
-        raise BadInput(f"{path}: cannot be decoded ({error})") from error
+def read_clip(
+    path: Path | Clip,
+    channels: int,
+    size: tuple[int, int] | None = None,
+    first: int = 0,
+    frames: int | None = None,
+    *,
+    images: bool = True,
+) -> np.ndarray:
+    """Read a clip as float32 (t, channels, h, w).
 
+    uint8 becomes value / 255.  Colour becomes luminance (ITU-R BT.709) for a one-channel model; grey is repeated for
+    three channels.  Other sizes are resized with anti-aliasing, without keeping the aspect ratio.
 
-def read_clip(path: Path, channels: int, size: tuple[int, int]) -> np.ndarray:
-    """Read a clip as float32 (t, channels, h, w) in [0, 1], h and w as in ``size``.
-
-    A .npy file holds (t, h, w), (t, 1 or 3, h, w) or (t, h, w, 1 or 3), as uint8 or as floats in [0, 1].
-    Colour becomes luminance (ITU-R BT.709) for a one-channel model; grey is repeated for three channels.
-    Other sizes are resized with anti-aliasing, without keeping the aspect ratio.
+    Args:
+        path: see :func:`open_clip`, or what it gave.
+        channels: of the network.
+        size: height and width; None keeps the clip's own.
+        first: the first frame wanted.
+        frames: how many; None takes all to the end.
+        images: whether values are images in [0, 1]: floats far outside of that are refused, and a prediction's, which
+            overshoot a little, are cut to it. Else values of any range are taken as they are.
 
     Raises:
-        BadInput: no such file, an unknown format, a wrong shape or range, or NaN frames.
+        BadInput: no such file, no clip in it, other channels, a wrong range, or NaN frames.
     """
-    if not path.is_file():
-        raise BadInput(f"{path}: no such clip")
-    if path.suffix.lower() == ".npy":
-        frames = iter(_from_array(path))
-    elif path.suffix.lower() in VIDEO:
-        frames = _from_video(path)
-    else:
-        raise BadInput(f"{path}: unknown clip format {path.suffix!r}; expected .npy, {', '.join(VIDEO)}")
+    clip = path if isinstance(path, Clip) else open_clip(path, channels=channels)
+    own = len(clip.channels)
+    if own != channels and (own, channels) not in ((1, 3), (3, 1)):
+        raise BadInput(f"{clip.path}: has {own} channels ({', '.join(clip.channels)}), the model takes {channels}")
+    stop = None if frames is None else first + frames
     # one frame at a time: a minute of large video would not fit into memory
-    clip = [_fit(frame, channels, size) for frame in frames]
-    if not clip:
-        raise BadInput(f"{path}: holds no frames")
-    return np.stack(clip)
+    fitted = [
+        _fit(_checked(clip.path, i, frame, images=images), channels, size, images=images)
+        for i, frame in enumerate(clip.read(first, stop), first)
+    ]
+    if not fitted:
+        raise BadInput(f"{clip.path}: holds no frames from frame {first} on; it has {clip.frames}")
+    return np.stack(fitted)
 
 
-def _from_array(path: Path) -> np.ndarray:
-    """(t, h, w, c) float32 in [0, 1]."""
-    try:
-        frames = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise BadInput(f"{path}: cannot be read as a .npy file ({error})") from error
-    if frames.ndim == 3:
-        frames = frames[..., None]
-    elif frames.ndim == 4 and frames.shape[1] in (1, 3) and frames.shape[3] not in (1, 3):
-        frames = frames.transpose(0, 2, 3, 1)
-    if frames.ndim != 4 or frames.shape[3] not in (1, 3):
+def _checked(path: Path, number: int, frame: np.ndarray, *, images: bool) -> np.ndarray:
+    """(h, w, c) float32."""
+    if frame.dtype == np.uint8:
+        return frame.astype(np.float32) / 255.0
+    if not np.isfinite(frame).all():
+        raise BadInput(f"{path}: frame {number} holds NaN or infinite values; mend or drop it")
+    if images and (frame.min() < _LOW or frame.max() > _HIGH):
         raise BadInput(
-            f"{path}: expected one clip of shape (t, h, w), (t, 1 or 3, h, w) or (t, h, w, 1 or 3), got {frames.shape}"
+            f"{path}: floats must be in [0, 1], got {frame.min():.3g} to {frame.max():.3g} in frame {number}; divide "
+            "by the largest value, or store uint8"
         )
-    if frames.dtype == np.uint8:
-        return frames.astype(np.float32) / 255.0
-    if not np.issubdtype(frames.dtype, np.floating):
-        raise BadInput(f"{path}: expected uint8, or floats in [0, 1], got {frames.dtype}")
-    bad = ~np.isfinite(frames).all(axis=(1, 2, 3))
-    if bad.any():
-        raise BadInput(f"{path}: frame {int(bad.argmax())} holds NaN or infinite values; mend or drop it")
-    if frames.min() < -1e-6 or frames.max() > 1 + 1e-6:
-        raise BadInput(
-            f"{path}: floats must be in [0, 1], got {frames.min():.3g} to {frames.max():.3g}; divide by the "
-            "largest value, or store uint8"
-        )
-    return frames.astype(np.float32)
+    return frame
 
 
-def _from_video(path: Path) -> Iterator[np.ndarray]:
-    """Frames (h, w, 3) float32 in [0, 1]."""
-    for frame in _decode(path):
-        yield frame.astype(np.float32) / 255.0
-
-
-def _read_gif(path: Path) -> Iterator[np.ndarray]:
-    """Frames (h, w, 3) uint8.  Encoders merge equal frames into one that is shown longer, so a frame shown k
-    times as long as the shortest is k frames."""
-    with Image.open(path) as image:
-        durations = _durations(image)
-        for frame, repeats in zip(ImageSequence.Iterator(image), _repeats(durations), strict=True):
-            yield from [np.array(frame.convert("RGB"))] * repeats
-
-
-def _durations(image: Image.Image) -> list[float]:
-    """Of a GIF's frames, in milliseconds."""
-    return [frame.info.get("duration", 0) for frame in ImageSequence.Iterator(image)]
-
-
-def _repeats(durations: list[float]) -> list[int]:
-    shortest = min((d for d in durations if d > 0), default=1)
-    return [max(1, round(d / shortest)) for d in durations]
-
-
-def _fit(frame: np.ndarray, channels: int, size: tuple[int, int]) -> np.ndarray:
-    """(h, w, 1 or 3) -> (channels, *size), float32 in [0, 1]."""
+def _fit(frame: np.ndarray, channels: int, size: tuple[int, int] | None, *, images: bool) -> np.ndarray:
+    """(h, w, c) -> (channels, *size), float32; images in [0, 1]."""
+    pixels = torch.from_numpy(frame).permute(2, 0, 1)
+    if size is not None and frame.shape[:2] != size:
+        pixels = resized(pixels, size)
     if channels == 1 and frame.shape[2] == 3:
-        frame = rgb2gray(frame)[..., None]
-    elif channels == 3 and frame.shape[2] == 1:
-        frame = frame.repeat(3, axis=2)
-    if frame.shape[:2] != size:
-        frame = np.asarray(resize(frame, size, anti_aliasing=True))
-    return np.ascontiguousarray(frame.transpose(2, 0, 1), dtype=np.float32).clip(0.0, 1.0)
+        pixels = torch.tensordot(torch.tensor(LUMINANCE), pixels, 1)[None]
+    fitted = pixels.expand(channels, -1, -1).contiguous().numpy()
+    return fitted.clip(0.0, 1.0) if images else fitted
+
+
+def resized(pixels: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Float frames (c, h, w) in another size: bilinear, each pixel made of all those that it covers."""
+    return F.interpolate(pixels[None], size, mode="bilinear", align_corners=False, antialias=True)[0]

@@ -10,9 +10,6 @@ from PIL import Image
 from moga_st.data.video.clips import open_video, read_clip
 from moga_st.errors import BadInput
 
-# imageio leaves the pipes of its ffmpeg process to the garbage collector
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (5, 16, 24), np.uint8)
 
@@ -71,9 +68,9 @@ def test_equal_frames_merged_by_a_gif_encoder_come_apart_again(tmp_path):
         (np.full((3, 4, 4), np.nan), "frame 0 holds NaN"),
         (np.concatenate([np.zeros((2, 4, 4)), np.full((1, 4, 4), np.inf)]), "frame 2 holds NaN or infinite"),
         (np.full((3, 4, 4), 200.0), r"floats must be in \[0, 1\], got 200 to 200"),
-        (np.zeros((3, 4, 4), np.int32), "expected uint8, or floats"),
+        (np.zeros((3, 4, 4), np.int32), "expected uint8, uint16 or floats"),
         (np.zeros((4, 4), np.uint8), r"got \(4, 4\)"),
-        (np.zeros((2, 5, 4, 4), np.uint8), "expected one clip of shape"),
+        (np.zeros((2, 5, 4, 4), np.uint8), r"has 4 channels \(channel 0, .*the model takes 1"),
     ],
 )
 def test_wrong_arrays_are_named(tmp_path, array, message):
@@ -90,7 +87,7 @@ def test_wrong_files_are_named(tmp_path):
         with pytest.raises(BadInput, match=name):
             read_clip(tmp_path / name, 1, (4, 4))
     (tmp_path / "a.txt").write_text("")
-    with pytest.raises(BadInput, match=r"unknown clip format '\.txt'"):
+    with pytest.raises(BadInput, match=r"a\.txt: is empty"):
         read_clip(tmp_path / "a.txt", 1, (4, 4))
 
 
