@@ -11,7 +11,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from moga_st.metrics import rain, video
+from moga_st.metrics import rain, video, weather
 from moga_st.spec import InputSpec
 
 
@@ -70,20 +70,25 @@ class FieldScorer:
         "mse": "mean over windows, frames and c, h, w of the squared error, in the data's unit squared",
         "mae": "mean over windows, frames and c, h, w of the absolute error, in the data's unit",
         "rmse": "root of mse",
-        "mse CHANNEL": "mse of one channel, in its unit",
+        "mse CHANNEL, mae CHANNEL, rmse CHANNEL": "those of one channel, in its unit",
     }
 
     def __call__(self, pred: Tensor, true: Tensor, spec: InputSpec, lpips: bool = False) -> dict[str, Tensor]:  # noqa: ARG002
         scale = torch.tensor(spec.std, dtype=torch.float64, device=pred.device).view(-1, 1, 1)
-        error = (pred.double() - true.double()) * scale
-        scores = {"mse": error.square().mean((-3, -2, -1)), "mae": error.abs().mean((-3, -2, -1))}
+        pred, true = pred.double() * scale, true.double() * scale  # the means cancel in every error
+        scores = {"mse": weather.mse_published(pred, true), "mae": weather.mae_published(pred, true)}
         if len(spec.channels) > 1:
-            each = error.square().mean((-2, -1))
-            scores |= {f"mse {name}": each[..., i] for i, name in enumerate(spec.channels)}
+            for name, each in (("mse", weather.mse(pred, true)), ("mae", weather.mae(pred, true))):
+                scores |= {f"{name} {channel}": each[..., i] for i, channel in enumerate(spec.channels)}
         return scores
 
     def finish(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {"mse": terms["mse"], "rmse": terms["mse"].sqrt(), **{k: v for k, v in terms.items() if k != "mse"}}
+        roots = {k.replace("mse", "rmse"): weather.rmse(v) for k, v in terms.items() if k.startswith("mse")}
+        return {
+            "mse": terms["mse"],
+            "rmse": roots["rmse"],
+            **{k: v for k, v in {**terms, **roots}.items() if k != "mse"},
+        }
 
 
 class RainScorer:
