@@ -50,6 +50,7 @@ class MovingDigits:
     """The source of clips that :class:`MovingDigitsConfig` describes."""
 
     scorer = FrameScorer()
+    published_name = PUBLISHED_TEST
 
     def __init__(self, config: MovingDigitsConfig, setting: Setting):
         self.config, self.setting = config, setting
@@ -62,7 +63,7 @@ class MovingDigits:
         self.digits = {s: getattr(digits, s).to(setting.device) for s in ("train", "val", "test")}
         self.published = self._published_test_set()
         made = self.published is None
-        test = "generated from the test digits, fixed stream" if made else f"published {PUBLISHED_TEST}"
+        test = "generated from the test digits, fixed stream" if made else f"published {self.published_name}"
         self.source, self.fingerprint = digits.source, digits.fingerprint
         self.facts: dict[str, Any] = {
             "digits": digits.source,
@@ -85,11 +86,14 @@ class MovingDigits:
 
     def frames(self, split: Literal["train"] | Split, numbers: Tensor, fetched: Tensor | None) -> Tensor:
         if fetched is None:
-            stream = {"val": VAL_STREAM, "test": TEST_STREAM, "train": FIRST_TRAIN_STREAM + self.setting.seed}[split]
             digits = self.digits[split]
-            draws = moving_mnist.draw(stream, numbers, self.config.motion, len(digits))
+            draws = moving_mnist.draw(self.stream(split), numbers, self.config.motion, len(digits))
             fetched = moving_mnist.render(digits, draws, self.config.motion, self.frames_of_window)
         return fetched.float() / 255.0
+
+    def stream(self, split: Literal["train"] | Split) -> int:
+        """The stream of random numbers that a split's sequences are drawn from."""
+        return {"val": VAL_STREAM, "test": TEST_STREAM, "train": FIRST_TRAIN_STREAM + self.setting.seed}[split]
 
     def _published_test_set(self) -> np.ndarray | None:
         """The published test file (20, 10000, 64, 64), memory-mapped, where it applies and is there."""
@@ -114,6 +118,6 @@ class MovingDigits:
         return clips
 
 
-def published_places(root: Path) -> list[Path]:
-    """Where the published test file lies: in the data root, or in the folder that OpenSTL gives it."""
-    return [folder / PUBLISHED_TEST for folder in (root, root / "moving_mnist", root / "MovingMNIST")]
+def published_places(root: Path, name: str = PUBLISHED_TEST) -> list[Path]:
+    """Where a published test file lies: in the data root, or in the folder that OpenSTL gives it."""
+    return [folder / name for folder in (root, root / "moving_mnist", root / "MovingMNIST")]

@@ -1,0 +1,98 @@
+"""MNIST-CIFAR as a source of clips: two moving digits over a photograph, in colour, made on the device.
+
+The process, as OpenSTL's loader has it: a CIFAR-10 photograph, resized to the frame with OpenCV's bicubic, stands
+still; digits move over it as in Moving MNIST, black and white (values above 1 are white); the brighter one shows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from moga_st import storage
+from moga_st.data.draws import uniform
+from moga_st.data.video import moving_mnist
+from moga_st.data.video.digits import MNISTConfig
+from moga_st.data.video.moving_mnist import MotionConfig
+from moga_st.data.video.photographs import CIFAR10Config, PhotographsConfig
+from moga_st.data.video.published import RGB
+from moga_st.errors import BadInput
+from moga_st.spec import InputSpec
+from moga_st.tasks.moving_digits import MovingDigits, MovingDigitsConfig, published_places
+from moga_st.tasks.task import Setting, Split
+
+PUBLISHED_TEST = "mnist_cifar_test_seq.npy"
+
+
+@dataclass(frozen=True)
+class MNISTCIFARConfig(MovingDigitsConfig, kind="mnist_cifar"):
+    """Predict digits that move over photographs."""
+
+    photographs: PhotographsConfig = field(default_factory=CIFAR10Config)
+    """What stands behind the digits."""
+
+    def data(self, setting: Setting) -> MNISTCIFAR:
+        return MNISTCIFAR(self, setting)
+
+
+class MNISTCIFAR(MovingDigits):
+    """The source of clips that :class:`MNISTCIFARConfig` describes."""
+
+    published_name = PUBLISHED_TEST
+
+    def __init__(self, config: MNISTCIFARConfig, setting: Setting):
+        photographs = config.photographs.load(setting.data_root)
+        self.photographs = {s: getattr(photographs, s).to(setting.device) for s in ("train", "val", "test")}
+        super().__init__(config, setting)
+        self.digits = {split: (images > 1).to(torch.uint8) * 255 for split, images in self.digits.items()}
+        self.source = f"{self.source}; {photographs.source}"
+        self.fingerprint = f"{self.fingerprint}-{photographs.fingerprint}"
+        self.facts["photographs"] = photographs.source
+
+    def spec(self, frames_in: int, frames_out: int) -> InputSpec:
+        size = self.config.motion.frame_size
+        return InputSpec((frames_in, 3, size, size), (frames_out, 3, size, size), channels=RGB)
+
+    def fetch(self, split: Literal["train"] | Split, numbers: np.ndarray) -> Tensor | None:
+        if split != "test" or self.published is None:
+            return None
+        clips = self.published[: self.frames_of_window, numbers]  # (t, b, h, w, c)
+        return torch.from_numpy(np.ascontiguousarray(clips)).permute(1, 0, 4, 2, 3)
+
+    def frames(self, split: Literal["train"] | Split, numbers: Tensor, fetched: Tensor | None) -> Tensor:
+        if fetched is not None:
+            return fetched.float() / 255.0
+        stream, photographs = self.stream(split), self.photographs[split]
+        # the digits' draws are those of Moving MNIST; the photograph has a stream of its own
+        chosen = (uniform(-1 - stream, numbers, 1)[:, 0] * len(photographs)).to(torch.int64)
+        size = self.config.motion.frame_size
+        behind = enlarge(photographs[chosen], size)
+        draws = moving_mnist.draw(stream, numbers, self.config.motion, len(self.digits[split]))
+        moving = moving_mnist.render(self.digits[split], draws, self.config.motion, self.frames_of_window)
+        return torch.maximum(moving, behind[:, None]).float() / 255.0
+
+    def _published_test_set(self) -> np.ndarray | None:
+        """The published test file (t, n, 64, 64, 3), memory-mapped, where it applies and is there."""
+        root, config = self.setting.data_root, self.config
+        path = next((p for p in published_places(root, PUBLISHED_TEST) if p.is_file()), None)
+        if path is None or not isinstance(config.digits, MNISTConfig) or config.motion != MotionConfig():
+            return None
+        clips = storage.open_npy(path)
+        if clips.dtype != np.uint8 or clips.ndim != 5 or clips.shape[2:] != (64, 64, 3):
+            raise BadInput(f"{path}: expected uint8 (t, n, 64, 64, 3), got {clips.dtype} {clips.shape}; fetch it again")
+        if len(clips) < self.frames_of_window:
+            return None
+        if config.test_sequences > clips.shape[1]:
+            raise BadInput(f"task.test_sequences {config.test_sequences}: {path} holds {clips.shape[1]:,}")
+        return clips
+
+
+def enlarge(images: Tensor, size: int) -> Tensor:
+    """(b, 3, h, w) uint8 -> (b, 3, size, size) uint8, bicubic as OpenCV has it."""
+    larger = F.interpolate(images.float(), (size, size), mode="bicubic", align_corners=False)
+    return larger.round().clamp(0, 255).to(torch.uint8)
