@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
-from dataclasses import dataclass
+import typing
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
+import docstring_parser
 import tyro
 from tyro.conf import Positional
 
@@ -14,7 +18,9 @@ from moga_st import recipes
 from moga_st.cli.recipe_flags import recipe_argument
 from moga_st.cli.tables import fact_lines
 from moga_st.config import data_root
-from moga_st.errors import BadInput
+from moga_st.errors import BadInput, nearest
+
+DATA_ROOT = "Folder that holds the data; default MOGA_ST_DATA, then datasets/ of the checkout."
 
 
 @dataclass(frozen=True)
@@ -34,25 +40,19 @@ class Data:
     """Print what was found as JSON."""
 
 
-@dataclass(frozen=True)
-class Prepare:
-    """Turn downloaded motion data into the one HDF5 file that recipes read."""
-
-    name: Positional[Literal["cmu-mocap", "human3.6m"]]
-    """Which data set."""
-    source: Positional[Path]
-    """Folder or file, in any of the formats that datasets/NAME/README.md lists."""
-    out: Path | None = None
-    """File to write; default NAME.h5 in the data root."""
-    src_fps: float = 120.0
-    """Frame rate of CMU's .amc files: 120 for most, 60 for a few."""
-    data_root: Path | None = None
-    """Folder that holds the data; default MOGA_ST_DATA, then datasets/ of the checkout."""
+POSE = {"cmu-mocap": "mocap", "human3.6m": "human36m"}
+VIDEO = ("kth", "human36m_video", "kitticaltech", "taxibj", "weatherbench", "bair", "kinetics", "sevir")
+CONVERTERS = {
+    **{name: f"moga_st.data.pose.{module}" for name, module in POSE.items()},
+    **{name: f"moga_st.data.video.{name}" for name in VIDEO},
+}
+"""Data sets that can be prepared: the module whose ``prepare(source, out, ...)`` does it.  The rest of its arguments
+are flags, whose help is its docstring's."""
 
 
 def run(argv: list[str]) -> None:
     if argv[:1] == ["prepare"]:
-        _prepare(tyro.cli(Prepare, prog="moga-st data prepare", args=argv[1:]))
+        _prepare(argv[1:])
         return
     recipe, rest = recipe_argument("data", argv)
     args = tyro.cli(Data, prog=f"moga-st data {recipe}", args=rest)
@@ -79,17 +79,40 @@ def run(argv: list[str]) -> None:
     print(json.dumps(facts, indent=2) if args.json else fact_lines(facts))
 
 
-def _prepare(args: Prepare) -> None:
-    from moga_st.data.pose import human36m, mocap
-    from moga_st.data.pose import prepared_poses as prepared
-
-    out = args.out or data_root(args.data_root) / f"{args.name}.h5"
+def _prepare(argv: list[str]) -> None:
+    if not argv or argv[0].startswith("-"):
+        print(f"usage: moga-st data prepare NAME SRC [FLAGS]\n\nNAME: {', '.join(CONVERTERS)}")
+        print("`moga-st data prepare NAME --help` lists the flags, datasets/NAME/README.md what SRC can be")
+        raise SystemExit(0 if argv and argv[0] in ("-h", "--help") else 2)
+    name, rest = argv[0], argv[1:]
+    if name not in CONVERTERS:
+        raise BadInput(f"data prepare {name!r}: unknown{nearest(name, CONVERTERS)}; there are {', '.join(CONVERTERS)}")
+    prepare = importlib.import_module(CONVERTERS[name]).prepare
+    args: Any = tyro.cli(_flags(name, prepare), prog=f"moga-st data prepare {name}", args=rest)
+    out = args.out or data_root(args.data_root) / f"{name}.h5"
     if out.exists():
         raise BadInput(f"{out}: exists already; remove it, or name another file with --out")
     if not args.source.exists():
         raise BadInput(f"{args.source}: no such file or folder")
-    if args.name == "cmu-mocap":
-        mocap.prepare(args.source, out, args.src_fps)
-    else:
-        human36m.prepare(args.source, out)
-    print(prepared.describe(out))
+    own = list(inspect.signature(prepare).parameters)[2:]
+    prepare(args.source, out, **{flag: getattr(args, flag) for flag in own})
+    kept = importlib.import_module(f"moga_st.data.{'pose.prepared_poses' if name in POSE else 'video.prepared_clips'}")
+    print(kept.describe(out))
+
+
+def _flags(name: str, prepare: Any) -> type:
+    """A dataclass of what a converter takes, for tyro."""
+    described = docstring_parser.parse(inspect.getdoc(prepare) or "")
+    texts = {p.arg_name: " ".join((p.description or "").split()) for p in described.params}
+    hints = typing.get_type_hints(prepare)
+    source, _, *own = inspect.signature(prepare).parameters.values()
+    where = texts.get(source.name, f"Folder or file, in any of the formats that datasets/{name}/README.md lists.")
+    fields = [
+        ("source", Annotated[Positional[Path], tyro.conf.arg(help=where)]),
+        *((p.name, Annotated[hints[p.name], tyro.conf.arg(help=texts[p.name])], field(default=p.default)) for p in own),
+        ("out", Annotated[Path | None, tyro.conf.arg(help="File to write; default NAME.h5 in the data root.")], None),
+        ("data_root", Annotated[Path | None, tyro.conf.arg(help=DATA_ROOT)], None),
+    ]
+    made = make_dataclass("Prepare", fields, frozen=True)
+    made.__doc__ = described.short_description
+    return made

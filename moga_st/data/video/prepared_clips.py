@@ -319,3 +319,24 @@ def read_attributes(path: Path) -> dict[str, Any]:
             f"{path}: version {about.get('version')} of the format, this is moga_st for version {VERSION}; {again}"
         )
     return about
+
+
+def describe(path: Path) -> str:
+    """A prepared file in a few lines for people.
+
+    Raises:
+        BadInput: see :func:`read_attributes`.
+    """
+    about = read_attributes(path)
+    lines = [f"{path} ({path.stat().st_size / 1e6:,.1f} MB): {about['source']}", f"licence: {about['licence']}"]
+    with h5py.File(path, "r") as file:
+        frames: Any = file["train/frames"]
+        (_, h, w, _), dtype = frames.shape, frames.dtype
+        rate = "unknown rate" if math.isnan(about["fps"]) else f"{about['fps']:.6g} frames a second"
+        unit = f" in {about['unit']}" if about["unit"] else ""
+        lines.append(f"{dtype} {h}x{w}, {', '.join(about['channels'])}{unit}, {rate}")
+        for split in SPLITS:
+            group: Any = file[split]
+            listed = f", {len(group['start']):,} windows listed" if "start" in group else ""
+            lines.append(f"  {split}: {len(group['name']):,} clips, {len(group['frames']):,} frames{listed}")
+    return "\n".join([*lines, *(f"{k}: {v}" for k, v in json.loads(about["conventions"]).items())])
