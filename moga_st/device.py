@@ -57,5 +57,14 @@ def keep_freed_memory() -> None:
         libc.mallopt(M_MMAP_MAX, 0)  # large blocks too come from the heap
 
 
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware has instructions for products of bfloat16 (AVX512-BF16, AMX; GPUs as of Ampere)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return False
+
+
 def autocast(precision: str, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")

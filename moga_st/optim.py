@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from moga_st.config import Config
 from moga_st.errors import BadInput
+from moga_st.shards import Shards
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class Muon(torch.optim.AdamW):
     """
 
     MOMENTUM = 0.95
+    shards: Shards | None = None
+    """Threads that share the matrices out."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         torch.optim.Optimizer.__setstate__(self, state)  # Adam's own asks every state for its number of steps
@@ -95,11 +98,32 @@ class Muon(torch.optim.AdamW):
                 of_shape[directions[i].flatten(1).shape].append(i)
             if group["weight_decay"]:
                 torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
-            for (n, m), members in of_shape.items():
-                moves = orthogonalise(torch.stack([directions[i].flatten(1) for i in members]))
+            stacks = [torch.stack([directions[i].flatten(1) for i in members]) for members in of_shape.values()]
+            orthogonal = orthogonalise_all(stacks, self.shards)
+            for ((n, m), members), moves in zip(of_shape.items(), orthogonal, strict=True):
                 moves *= group["lr"] * 0.2 * math.sqrt(max(n, m))
                 moved = [params[i] for i in members]
                 torch._foreach_sub_(moved, [move.view_as(p) for move, p in zip(moves, moved, strict=True)])
+
+
+def orthogonalise_all(stacks: list[Tensor], shards: Shards | None) -> list[Tensor]:
+    """:func:`orthogonalise` of each, the matrices dealt out in turn to the threads of ``shards``."""
+    if shards is None:
+        return [orthogonalise(x) for x in stacks]
+    count, dealt = shards.count, 0
+    hands: list[list[tuple[int, int]]] = [[] for _ in range(count)]  # a stack's number, and the first matrix of it
+    for i, x in enumerate(stacks):
+        for first in range(min(count, len(x))):
+            hands[(dealt + first) % count].append((i, first))
+        dealt += len(x)
+    results = [torch.empty_like(x) for x in stacks]
+
+    def work(hand: list[tuple[int, int]]) -> None:
+        for i, first in hand:
+            results[i][first::count] = orthogonalise(stacks[i][first::count])
+
+    shards.run(torch.no_grad()(work), hands)
+    return results
 
 
 def orthogonalise(x: Tensor) -> Tensor:
@@ -118,10 +142,13 @@ def orthogonalise(x: Tensor) -> Tensor:
     return (x if wide else x.mT).to(dtype)
 
 
-def build(net: nn.Module, config: OptimConfig, on_device: bool = False) -> torch.optim.Optimizer:
+def build(
+    net: nn.Module, config: OptimConfig, on_device: bool = False, shards: Shards | None = None
+) -> torch.optim.Optimizer:
     """The optimiser over ``net``'s parameters in groups: with and without weight decay, and Muon's matrices.
 
     ``on_device``: learning rate and decays are tensors there, and ``step`` is to be compiled (CUDA graphs).
+    ``shards``: the threads that compute the gradients; here they share out Muon's matrices.
     """
     layers = [m for m in net.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
     decayed = {id(m.weight) for m in layers}  # everything else is a bias, a norm or a scale
@@ -139,7 +166,11 @@ def build(net: nn.Module, config: OptimConfig, on_device: bool = False) -> torch
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "muon": Muon}[config.algorithm]
     device = next(net.parameters()).device
     if not on_device:
-        return kind(groups, lr=config.lr, betas=config.betas, fused=device.type == "cuda")
+        fused = device.type == "cuda" or shards is not None
+        made = kind(groups, lr=config.lr, betas=config.betas, fused=fused)
+        if isinstance(made, Muon):
+            made.shards = shards
+        return made
     for group in groups:  # torch's own constructor would make plain numbers of the betas
         group["lr"] = torch.tensor(config.lr, device=device)
         group["betas"] = tuple(torch.tensor(beta, device=device) for beta in config.betas)

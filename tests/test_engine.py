@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import fcntl
+import itertools
 import json
 import os
 import random
@@ -19,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from moga_st import checkpoint, load_model, optim, pretrained, recipes
 from moga_st.config import ModelConfig
-from moga_st.engine import RunConfig, Runtime, train
+from moga_st.engine import RunConfig, Runtime, precision, train
 from moga_st.engine.run import Run, read_jsonl, run_folder
 from moga_st.engine.update import Update, seed_of
 from moga_st.errors import BadInput, Interrupted, RunFailed
@@ -30,6 +31,7 @@ from tests.test_checkpoint import limited
 ROOT = Path(__file__).parents[1]
 RECIPE = str(ROOT / "tests" / "tiny.py")
 TINY = recipes.load(RECIPE)
+SHARDED = dataclasses.replace(TINY, shards=2)
 MUON = dataclasses.replace(TINY, optim=dataclasses.replace(TINY.optim, algorithm="muon"))
 
 
@@ -480,3 +482,97 @@ def test_asking_for_cuda_without_one_is_an_error(runtime):
         train(TINY, dataclasses.replace(runtime, device="cuda"))
     with pytest.raises(BadInput, match="not a device"):
         train(TINY, dataclasses.replace(runtime, device="tpu9"))
+
+
+def test_a_sharded_run_learns_what_a_whole_one_does_and_resumes_to_the_bit(runtime, tmp_path):
+    config = dataclasses.replace(SHARDED, optim=MUON.optim)
+    elsewhere = dataclasses.replace(runtime, runs=tmp_path / "other", save_every=1e9)
+    unbroken = train(config, elsewhere)
+
+    class Enough(Exception): ...
+
+    done = 0
+
+    def stop(self, *args, update=Update.__call__):
+        nonlocal done
+        done += 1
+        if done > 5:
+            raise Enough
+        update(self, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Update, "__call__", stop)
+        with pytest.raises(Enough):
+            train(config, runtime)
+    resumed = train(config, runtime)
+    assert_same_run(resumed, unbroken)
+    assert torch.get_num_threads() == int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads()))
+
+    whole = train(dataclasses.replace(MUON, steps=TINY.steps), runtime)
+    assert whole != resumed
+    for a, b in zip(log(whole), log(resumed), strict=True):
+        assert a == pytest.approx(b, rel=2e-3)
+
+
+def test_the_bits_of_a_sharded_run_do_not_depend_on_the_cores(runtime, tmp_path):
+    before = os.sched_getaffinity(0)
+    config = dataclasses.replace(SHARDED, steps=3, validate_every=3)
+    runs = []
+    try:
+        for cores in ({min(before)}, before):
+            os.sched_setaffinity(0, cores)
+            runs.append(train(config, dataclasses.replace(runtime, runs=tmp_path / str(len(cores)))))
+    finally:
+        os.sched_setaffinity(0, before)
+    assert_same_run(*runs)
+
+
+def test_auto_precision_is_decided_once(runtime, monkeypatch):
+    seconds, turns, tried = {"float32": 2.0, "bfloat16": 1.0}, itertools.cycle(["float32", "bfloat16"]), []
+
+    def timed(step, device, timed=precision._seconds):
+        timed(step, device)
+        tried.append(next(turns))
+        return seconds[tried[-1]]
+
+    monkeypatch.setattr(precision, "_seconds", timed)
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda _: True)
+    config = dataclasses.replace(TINY, precision="auto", steps=2, validate_every=1)
+    folder = train(config, runtime)
+    assert json.loads((folder / "run.json").read_text())["state"]["precision"] == "bfloat16"
+    explicit = train(dataclasses.replace(config, precision="bfloat16"), runtime)
+    assert log(folder) == log(explicit)  # what was tried left no trace
+    assert tried
+
+    tried.clear()
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda _: False)
+    half = checkpoint.load(folder / "last.pt")
+    half["state"]["step"] = 1
+    checkpoint.save(folder / "last.pt", half)
+    train(config, runtime)
+    assert json.loads((folder / "run.json").read_text())["state"]["precision"] == "bfloat16"
+    assert not tried
+
+
+@pytest.mark.parametrize(
+    ("native", "bfloat16", "chosen"), [(True, 1.0, "bfloat16"), (True, 3.0, "float32"), (False, 1.0, "float32")]
+)
+def test_bfloat16_has_to_be_native_and_faster(monkeypatch, native, bfloat16, chosen):
+    tried: list[str] = []
+
+    def seconds(step, _):
+        step()
+        return {"float32": 2.0, "bfloat16": bfloat16}[tried[-1]]
+
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda _: native)
+    monkeypatch.setattr(precision, "_seconds", seconds)
+    assert precision.choose("auto", torch.device("cpu"), tried.append) == chosen
+    assert set(tried) == ({"float32", "bfloat16"} if native else set())
+    assert precision.choose("bfloat16", torch.device("cpu"), tried.append) == "bfloat16"
+
+
+def test_shards_must_divide_the_batch_and_are_not_compiled(runtime):
+    with pytest.raises(BadInput, match="2 is not divisible by 3 shards"):
+        dataclasses.replace(TINY, shards=3)
+    with pytest.raises(BadInput, match="take 1 shard"):
+        train(SHARDED, dataclasses.replace(runtime, compile=True))

@@ -8,7 +8,17 @@ from torch import nn
 from moga_st.errors import BadInput
 from moga_st.models.moga import MogaBlock
 from moga_st.models.moganet import MogaNetConfig
-from moga_st.optim import OptimConfig, average_rate, build, orthogonalise, schedule, set_schedule, update_average
+from moga_st.optim import (
+    OptimConfig,
+    average_rate,
+    build,
+    orthogonalise,
+    orthogonalise_all,
+    schedule,
+    set_schedule,
+    update_average,
+)
+from moga_st.shards import Shards
 
 
 @pytest.mark.parametrize("steps", [7, 50, 1000])
@@ -128,3 +138,12 @@ def test_average_follows_its_formula_and_forgets_the_start():
         expected = decay * expected + (1 - decay) * net.weight.detach()
     torch.testing.assert_close(average.weight.detach(), expected)
     assert average.num_batches_tracked == 30
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_threads_that_share_matrices_out_make_each_orthogonal_once(count):
+    torch.manual_seed(0)
+    stacks = [torch.randn(n, 6, 9) for n in (1, 4, 1, 5)]
+    with Shards(count) as shards:
+        for x, y in zip(stacks, orthogonalise_all(stacks, shards), strict=True):
+            torch.testing.assert_close(y, orthogonalise(x))

@@ -35,8 +35,13 @@ class RunConfig(Config, kind="run", was=("moga_st.engine:RunConfig",), rooms=("m
     """Examples an update, over all processes and accumulated parts."""
     accumulate: int = 1
     """Parts a batch is computed in, one after the other, to save memory; batch statistics are a part's."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16: autocast, with float32 weights, gradients and optimiser."""
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    """bfloat16: autocast, with float32 weights, gradients and optimiser. auto: bfloat16 where the hardware multiplies
+    it and a short trial finds it faster, else float32; the run keeps what it began with."""
+    shards: int = 1
+    """Equal parts of a batch that a CPU computes at once, each on a core of its own, with the statistics of the whole
+    batch. The bits depend on this number, not on that of the cores. Other devices, and several processes, compute
+    their batch whole, as 1 does."""
     validate_every: int = 1000
     """Updates between validations; the best validation picks the exported weights."""
     seed: int = 0
@@ -47,11 +52,14 @@ class RunConfig(Config, kind="run", was=("moga_st.engine:RunConfig",), rooms=("m
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w[\w.-]*", self.name):
             raise BadInput(f"name {self.name!r}: expected letters, digits, '.', '_' and '-': it names a folder")
-        for name in ("steps", "batch_size", "accumulate", "validate_every"):
+        for name in ("steps", "batch_size", "accumulate", "shards", "validate_every"):
             if getattr(self, name) < 1:
                 raise BadInput(f"{name}: expected at least 1, got {getattr(self, name)}")
         if self.batch_size % self.accumulate:
             raise BadInput(f"batch_size {self.batch_size} is not divisible by accumulate {self.accumulate}")
+        part = self.batch_size // self.accumulate
+        if part % self.shards:
+            raise BadInput(f"batch_size / accumulate = {part} is not divisible by {self.shards} shards")
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,8 @@ class RunState:
     loss_sum: float = 0.0
     """Of the losses since the last line of the log."""
     loss_count: int = 0
+    precision: str = ""
+    """What the run computes in; an older run's is its config's."""
 
 
 def run_folder(config: RunConfig, runs: Path, spec: InputSpec | None = None) -> Path:

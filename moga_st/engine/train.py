@@ -12,10 +12,13 @@ Read :func:`train` from top to bottom; everything else in this package serves it
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -27,11 +30,14 @@ from moga_st.config import data_root
 from moga_st.data.feed import Feed
 from moga_st.device import setup
 from moga_st.engine.config import RunConfig, Runtime
+from moga_st.engine.precision import choose
 from moga_st.engine.run import Run, RunState, failure, raise_if_bad, run_folder
 from moga_st.engine.signals import Signals
 from moga_st.engine.update import Update
 from moga_st.errors import BadInput, Interrupted, RunFailed
+from moga_st.kernels.sharded import prepare
 from moga_st.models import to_device
+from moga_st.shards import Shards, Spread
 from moga_st.tasks.task import Setting, Task, announce, with_own_loss
 
 
@@ -48,6 +54,16 @@ def train(config: RunConfig, runtime: Runtime) -> Path:
     """
     device = setup(runtime.device)
     _check_place(config, runtime, device)
+    with Shards(config.shards) if in_shards(config, device) else nullcontext() as group:
+        return _train(config, runtime, device, group)
+
+
+def in_shards(config: RunConfig, device: torch.device) -> bool:
+    """Whether the run's batches are computed in shards here."""
+    return config.shards > 1 and device.type == "cpu" and dist.world() == 1
+
+
+def _train(config: RunConfig, runtime: Runtime, device: torch.device, group: Shards | None) -> Path:
     setting = Setting(device, data_root(runtime.data_root), config.seed, config.batch_size // config.accumulate)
     task = config.task.build(setting)
     model = config.model.fit(task.spec)
@@ -57,16 +73,23 @@ def train(config: RunConfig, runtime: Runtime) -> Path:
     if config.init is not None:
         report(pretrained.start_from(net, config.init))
     net = dist.synchronise_batch_norm(to_device(net, device), device)
+    if group is not None:
+        prepare(net)
     average = copy.deepcopy(net).requires_grad_(False) if config.optim.ema_decay else net
-    optimiser = optim.build(net, config.optim, on_device=runtime.cuda_graph)
+    optimiser = optim.build(net, config.optim, on_device=runtime.cuda_graph, shards=group)
 
     run = Run(run_folder(config, runtime.runs, task.spec), config, task, net, model)
     state = run.resume(net, average, optimiser)
-    report(f"{config.name}: {run.parameters / 1e6:.3f} M parameters, {config.precision} on {device}", *announce(task))
     net.train()
-    update = Update(config, task, net, dist.wrap(with_own_loss(net), device), average, optimiser, runtime)
+    if not state.precision:
+        state.precision = choose(config.precision, device, partial(_try, config, runtime, task, net, group))
+    computed = dataclasses.replace(config, precision=state.precision)
+    report(f"{config.name}: {run.parameters / 1e6:.3f} M parameters, {state.precision} on {device}", *announce(task))
+    called = dist.wrap(with_own_loss(net), device)
+    update = Update(computed, task, net, called, average, optimiser, runtime, group)
     update.loss_sum += state.loss_sum if run.main else 0.0
-    session = Session(config, task, run, state, update, net, average, optimiser)
+    scored = average if group is None else Spread(average, group)
+    session = Session(config, task, run, state, update, net, average, scored, optimiser)
     # processes must agree to save or stop; on a GPU that waits for it, so there only when we wait anyway
     agree_every = 1 if dist.world() == 1 or device.type == "cpu" else runtime.log_every
     parts = config.accumulate
@@ -111,6 +134,8 @@ class Session:
     update: Update
     net: nn.Module
     average: nn.Module
+    scored: nn.Module
+    """What is validated: the average, computed in shards where the run is."""
     optimiser: torch.optim.Optimizer
     saved_at: float = field(default_factory=time.monotonic)
     """When the state was last saved, by the monotonic clock."""
@@ -141,7 +166,7 @@ class Session:
     def validate(self, bar: tqdm) -> None:
         """Score the weights; export them if they are the best so far."""
         state, monitor = self.state, self.task.monitor
-        means = self.task.evaluate(self.average).model.means
+        means = self.task.evaluate(self.scored).model.means
         score = means[monitor]
         if not math.isfinite(score):
             raise RunFailed(failure(f"validation {monitor} is {score}", state.step, self.run.folder))
@@ -159,6 +184,17 @@ class Session:
         if self.run.main:
             self.run.save(self.net, self.average, self.optimiser, self.state)
         self.saved_at = time.monotonic()
+
+
+def _try(config: RunConfig, runtime: Runtime, task: Task, net: nn.Module, group: Shards | None, precision: str) -> None:
+    """Compute the first update in this precision, and forget it."""
+    net = copy.deepcopy(net)
+    # what is compiled or captured takes longer the first time
+    runtime = dataclasses.replace(runtime, compile=False, cuda_graph=False)
+    optimiser = optim.build(net, config.optim, shards=group)
+    called = dist.wrap(with_own_loss(net), next(net.parameters()).device)
+    update = Update(dataclasses.replace(config, precision=precision), task, net, called, net, optimiser, runtime, group)
+    update(0, [task.fetch(i) for i in range(config.accumulate)])
 
 
 def report(*lines: str) -> None:
@@ -185,6 +221,8 @@ def _check_place(config: RunConfig, runtime: Runtime, device: torch.device) -> N
     """Raise BadInput where the run cannot be executed here as asked."""
     if runtime.cuda_graph and (device.type != "cuda" or dist.world() > 1):
         raise BadInput("cuda_graph: needs one process on a CUDA device; leave it out")
+    if runtime.compile and in_shards(config, device):
+        raise BadInput("compile: what shards compute cannot be compiled; leave it out, or take 1 shard")
     if (config.batch_size // config.accumulate) % dist.world():
         raise BadInput(
             f"batch_size / accumulate = {config.batch_size // config.accumulate} is not divisible by "

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from moga_st import optim
 from moga_st.device import autocast
 from moga_st.engine.config import RunConfig, Runtime
+from moga_st.shards import Shards
 from moga_st.tasks.task import Task
 
 
@@ -27,6 +28,7 @@ class Update:
     Args:
         net, called: the network, and what is called in its place (the same, wrapped for other processes).
         average: the weight average, or ``net`` itself where there is none.
+        group: shards that compute each batch, of a network that ``kernels.sharded.prepare`` has seen.
     """
 
     EAGER = 3  # updates before the capture: what torch sets up at first use must not be in the graph
@@ -40,9 +42,11 @@ class Update:
         average: nn.Module,
         optimiser: torch.optim.Optimizer,
         runtime: Runtime,
+        group: Shards | None = None,
     ):
         device = next(net.parameters()).device
         self.config, self.task, self.net, self.average, self.optimiser = config, task, net, average, optimiser
+        self.group = group
         self.ddp = called if isinstance(called, nn.parallel.DistributedDataParallel) else None
         self.called: Any = torch.compile(called) if runtime.compile else called
         self.lr = 0.0
@@ -94,16 +98,12 @@ class Update:
 
     def body(self) -> None:
         """What is captured: no branch, number or address in it depends on which update it is."""
-        config, device = self.config, self._number.device
+        config = self.config
         for part in range(config.accumulate):
             last = part == config.accumulate - 1
             # gradients travel between processes once an update
             with nullcontext() if last or self.ddp is None else self.ddp.no_sync():
-                with autocast(config.precision, device):
-                    batch = self.task.batch(self._number * config.accumulate + part, self._fetched[part])
-                    loss = self.task.loss(self.called, batch, self._number)
-                (loss / config.accumulate).backward()
-            loss = loss.detach()
+                loss = self._gradients(part, self._fetched[part])
             bad = (self.bad_step < 0) & ~torch.isfinite(loss)
             self.bad_step.copy_(torch.where(bad, self._number, self.bad_step))
             self.loss_sum += loss
@@ -113,6 +113,28 @@ class Update:
         self.optimiser.zero_grad(set_to_none=True)
         if self.average is not self.net:
             optim.update_average(self.average, self.net, self._rate)
+
+    def _gradients(self, part: int, fetched: Any) -> torch.Tensor:
+        """Add a part's share of the gradients; returns its loss."""
+        config, device = self.config, self._number.device
+
+        def loss_of(batch: Any) -> torch.Tensor:
+            with autocast(config.precision, device):  # a thread's own, so inside
+                return self.task.loss(self.called, batch, self._number)
+
+        with autocast(config.precision, device):
+            batch = self.task.batch(self._number * config.accumulate + part, fetched)
+        if self.group is None:
+            loss = loss_of(batch)
+            (loss / config.accumulate).backward()
+            return loss.detach()
+        parameters = [p for p in self.net.parameters() if p.requires_grad]
+        loss, gradients = self.group.gradients(loss_of, batch, parameters)
+        for p, g in zip(parameters, gradients, strict=True):
+            if g is not None:
+                g = g / config.accumulate if config.accumulate > 1 else g
+                p.grad = g if p.grad is None else p.grad.add_(g)
+        return loss
 
 
 @contextmanager
