@@ -8,11 +8,10 @@ from __future__ import annotations
 import copy
 import dataclasses
 import itertools
-import resource
-import statistics
+import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,9 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode, flop_registry
+from torch.utils.flop_counter import FlopCounterMode
 
 from moga_st import kernels, optim
 from moga_st.config import ModelConfig, data_root
@@ -32,13 +29,13 @@ from moga_st.engine import RunConfig, Runtime
 from moga_st.engine.update import Update, on_stream
 from moga_st.errors import BadInput
 from moga_st.kernels.cases import cases
+from moga_st.kernels.sharded import prepare
 from moga_st.models import to_device
+from moga_st.shards import Shards
 from moga_st.tasks.moving_digits import MovingDigits
 from moga_st.tasks.task import Setting, Task, with_own_loss
 from moga_st.tasks.video import VideoPrediction
-
-Steps = Mapping[str, Callable[[], object]]  # what to time, by name
-WARM_UP = {"cpu": 2, "cuda": Update.EAGER + 2}  # untimed calls of each variant: until a graph has been replayed
+from moga_st.timing import WARM_UP, Roofline, Steps, ceilings, least, measure, timed
 
 
 @dataclass(frozen=True)
@@ -71,6 +68,8 @@ class BenchRecipe(BenchModel):
 
     batch_sizes: tuple[int, ...] = (1, 16)
     """Batch sizes of inference; the training step runs at --batch-size."""
+    shared: bool = False
+    """Time training again while another program keeps one core busy (CPU)."""
     data_root: Path | None = None
     """Folder that holds the data; default MOGA_ST_DATA, then datasets/ of the checkout."""
 
@@ -91,61 +90,6 @@ def _count(config: ModelConfig) -> tuple[int, int, int]:
         out = net(torch.empty(1, *config.example_shape))
     frames = out.shape[1] if out.ndim > 2 else 1
     return sum(p.numel() for p in net.parameters()), counter.get_total_flops() // 2, frames
-
-
-@dataclass(frozen=True)
-class Ceilings:
-    """What the device can do, measured: the two lines of a roofline (Williams, Waterman, Patterson 2009)."""
-
-    flops: float
-    """Floating-point operations a second of a large matrix product."""
-    bytes: float
-    """Bytes a second that a large copy reads and writes."""
-
-
-def ceilings(device: torch.device, dtype: torch.dtype) -> Ceilings:
-    """Best of ten products of square matrices, and of ten copies of a block no cache holds."""
-    n, size = (8192, 1 << 30) if device.type == "cuda" else (2048, 1 << 28)
-    # random: a product of ones takes less power, and so runs faster, than any of real numbers
-    a, block = torch.randn(n, n, dtype=dtype, device=device), torch.ones(size, dtype=torch.uint8, device=device)
-    out, copy_of_block = torch.empty_like(a), torch.empty_like(block)
-
-    def best(step: Callable[[], object]) -> float:
-        step()
-        return min(_seconds(step, device) for _ in range(10))
-
-    return Ceilings(
-        2 * n**3 / best(lambda: torch.matmul(a, a, out=out)), 2 * size / best(lambda: copy_of_block.copy_(block))
-    )
-
-
-class Roofline(TorchDispatchMode):
-    """The least time of what runs under it, in ``seconds``: for every convolution and matrix product, forward and
-    backward, the longer of its arithmetic and of moving its inputs and outputs once.  All else, being pointwise or
-    a reduction, could be fused into these and counts as nothing."""
-
-    def __init__(self, ceilings: Ceilings):
-        super().__init__()
-        self.ceilings, self.seconds, self.flops, self.bytes = ceilings, 0.0, 0, 0
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        out = func(*args, **(kwargs or {}))
-        packet = func.overloadpacket
-        if packet is torch.ops.aten.convolution_backward:
-            # of input and weight, each as much as the forward pass (torch's own count forgets the groups)
-            grad, weight, wanted = args[0], args[2], args[-1]
-            flops = 2 * grad.numel() * weight[0].numel() * sum(wanted[:2])
-        elif packet in flop_registry:
-            flops = flop_registry[packet](*args, **(kwargs or {}), out_val=out)
-        else:
-            return out
-        moved = sum(x.nbytes for x in tree_leaves((args, kwargs, out)) if isinstance(x, Tensor))
-        self.flops += flops
-        self.bytes += moved
-        self.seconds += max(flops / self.ceilings.flops, moved / self.ceilings.bytes)
-        return out
 
 
 def run_recipe(config: RunConfig, args: BenchRecipe) -> list[dict[str, Any]]:
@@ -220,9 +164,9 @@ def run_kernels(args: BenchKernels) -> list[dict[str, Any]]:
         calls = 20 if device.type == "cuda" else 1
         if device.type == "cuda":
             steps = {name: _captured(step, calls) for name, step in steps.items()}
-        times = {name: seconds / calls for name, (seconds, _) in _measure(steps, args.repeats, device).items()}
+        times = {name: seconds / calls for name, (seconds, _) in measure(steps, args.repeats, device).items()}
         for name, seconds in times.items():
-            row = _row(f"{case.name}, forward and backward, {name}", len(x), seconds)
+            row = timed(f"{case.name}, forward and backward, {name}", len(x), seconds)
             rows.append(row | {"ratio": seconds / times["copy"], "against": "copy"})
     return rows
 
@@ -263,38 +207,70 @@ def _data(task: MovingDigits, repeats: int) -> list[dict[str, Any]]:
         for part in parts:
             moving_mnist.render(digits, moving_mnist.draw(0, part, motion, len(digits)), motion, frames)
 
-    times = _measure({"slow": slow, "fast": fast}, repeats, device)
+    times = measure({"slow": slow, "fast": fast}, repeats, device)
     rows = [
-        _row("data, plain loop on one core", size, times["slow"][0] / few),
-        _row("data, batched", size, times["fast"][0] / batches),
+        timed("data, plain loop on one core", size, times["slow"][0] / few),
+        timed("data, batched", size, times["fast"][0] / batches),
     ]
     rows[1] |= {"ratio": rows[1]["samples/s"] / rows[0]["samples/s"], "against": rows[0]["what"]}
     return rows
 
 
 def _training(config: RunConfig, task: Task, args: BenchRecipe, device: torch.device) -> list[dict[str, Any]]:
-    rows = _pair("training step", config.batch_size, _training_steps(config, task, args, device), args, device)
+    steps = _training_steps(config, task, args, device)
+    rows = _pair("training step", config.batch_size, steps, args, device)
     dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
     step = _update(config, task, to_device(config.model.build(), device), Runtime(device=args.device))
     with kernels.use(False), Roofline(ceilings(device, dtype)) as roofline:  # it knows torch's own operators
         step()
     for row in rows:
         row["roofline"] = 1e3 * roofline.seconds / row["ms"]
-    return [*rows, {"what": "training step, roofline", "batch": config.batch_size} | _least(roofline)]
+    if args.shared and device.type == "cpu":
+        rows += _beside_another(steps, rows, config.batch_size, args)
+    return [*rows, {"what": "training step, roofline", "batch": config.batch_size} | least(roofline)]
+
+
+def _beside_another(steps: Steps, alone: list[dict[str, Any]], size: int, args: BenchRecipe) -> list[dict[str, Any]]:
+    """The steps of the whole batch and in shards again; "ratio" is the speed that is kept."""
+    chosen = {name: step for name, step in steps.items() if name == "eager" or "shards" in name}
+    with busy_core():
+        times = measure(chosen, args.repeats, torch.device("cpu"))
+    rows = []
+    for name, (seconds, _) in times.items():
+        before = next(row for row in alone if row["what"].endswith(f", {name}"))
+        row = timed(f"training step beside another program, {name}", size, seconds)
+        rows.append(row | {"ratio": row["samples/s"] / before["samples/s"], "against": before["what"]})
+    return rows
+
+
+@contextmanager
+def busy_core() -> Iterator[None]:
+    """Another program that would keep one core busy."""
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as program:
+        try:
+            yield
+        finally:
+            program.kill()
 
 
 def _training_steps(config: RunConfig, task: Task, args: BenchRecipe, device: torch.device) -> Steps:
     """Whole updates: data, forward, backward, clipping, optimiser, weight average.
 
     "plain" is torch as it comes: float32, channels-first, none of our kernels; but on the CPU with our setting of
-    malloc, which a process cannot take back.
+    malloc, which a process cannot take back.  "eager" computes the batch whole, whatever the recipe says.
     """
     runtime = Runtime(device=args.device)
+    count = config.shards if config.shards > 1 else 2
+    config = dataclasses.replace(
+        config, shards=1, precision="float32" if config.precision == "auto" else config.precision
+    )
     float32 = dataclasses.replace(config, precision="float32")
     steps = {
         "plain": kernels.use(False)(_update(float32, task, config.model.build().to(device), runtime)),
         "eager": _update(config, task, to_device(config.model.build(), device), runtime),
     }
+    if device.type == "cpu" and config.batch_size // config.accumulate % count == 0:
+        steps[f"in {count} shards"] = _in_shards(config, task, to_device(config.model.build(), device), runtime, count)
     if args.compile:
         compiled = dataclasses.replace(runtime, compile=True)
         steps["compiled"] = _update(config, task, to_device(config.model.build(), device), compiled)
@@ -304,10 +280,24 @@ def _training_steps(config: RunConfig, task: Task, args: BenchRecipe, device: to
     return steps
 
 
-def _update(config: RunConfig, task: Task, net: nn.Module, runtime: Runtime) -> Callable[[], None]:
+def _in_shards(config: RunConfig, task: Task, net: nn.Module, runtime: Runtime, count: int) -> Callable[[], None]:
+    prepare(net)
+    group = Shards(count)
+    step = _update(config, task, net, runtime, group)
+
+    def sharded() -> None:
+        with group:  # threads of its own for each step: the other variants want theirs
+            step()
+
+    return sharded
+
+
+def _update(
+    config: RunConfig, task: Task, net: nn.Module, runtime: Runtime, group: Shards | None = None
+) -> Callable[[], None]:
     average = copy.deepcopy(net).requires_grad_(False) if config.optim.ema_decay else net
-    optimiser = optim.build(net.train(), config.optim, on_device=runtime.cuda_graph)
-    update = Update(config, task, net, with_own_loss(net), average, optimiser, runtime)
+    optimiser = optim.build(net.train(), config.optim, on_device=runtime.cuda_graph, shards=group)
+    update = Update(config, task, net, with_own_loss(net), average, optimiser, runtime, group)
     number = itertools.count()
 
     def step() -> None:
@@ -345,64 +335,9 @@ def _gradients(net: nn.Module, x: Tensor, name: str, precision: str) -> None:
 
 def _pair(what: str, size: int, steps: Steps, args: BenchModel, device: torch.device) -> list[dict[str, Any]]:
     rows = []
-    for name, (seconds, memory) in _measure(steps, args.repeats, device).items():
-        row = _row(f"{what}, {name}", size, seconds) | {"memory (MB)": memory}
+    for name, (seconds, memory) in measure(steps, args.repeats, device).items():
+        row = timed(f"{what}, {name}", size, seconds) | {"memory (MB)": memory}
         if rows:
             row |= {"ratio": row["samples/s"] / rows[0]["samples/s"], "against": rows[0]["what"]}
         rows.append(row)
     return rows
-
-
-def _measure(steps: Steps, repeats: int, device: torch.device) -> dict[str, tuple[float, float]]:
-    """Of each step the median seconds, taken in turn after calls to warm up, and the peak memory of those calls.
-
-    (A captured graph takes its memory once, before the calls that are timed.)
-    """
-    peaks = {}
-    for name, step in steps.items():
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-        for _ in range(WARM_UP[device.type]):
-            step()
-        peaks[name] = _peak_memory(device)
-    taken: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(repeats):
-        for name, step in steps.items():
-            taken[name].append(_seconds(step, device))
-    return {name: (statistics.median(values), peaks[name]) for name, values in taken.items()}
-
-
-def _least(roofline: Roofline) -> dict[str, float]:
-    top = roofline.ceilings
-    return {
-        "ms": roofline.seconds * 1e3,
-        "GFLOP": roofline.flops / 1e9,
-        "GB": roofline.bytes / 1e9,
-        "TFLOP/s at most": top.flops / 1e12,
-        "GB/s at most": top.bytes / 1e9,
-    }
-
-
-def _row(what: str, size: int, seconds: float) -> dict[str, Any]:
-    return {"what": what, "batch": size, "ms": seconds * 1e3, "samples/s": size / seconds}
-
-
-def _peak_memory(device: torch.device) -> float:
-    """Peak MB of the process: on CUDA since the last reset, other variants' networks included; on the CPU so far."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e6
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
-
-
-def _seconds(step: Callable[[], object], device: torch.device) -> float:
-    _wait(device)
-    start = time.perf_counter()
-    step()
-    _wait(device)
-    return time.perf_counter() - start
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from moga_st.bench import Ceilings, Roofline
+from moga_st.timing import Ceilings, Roofline
 
 
 def test_roofline_by_hand():

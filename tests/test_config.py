@@ -29,6 +29,7 @@ LAYERS = [
     ["tasks"],
     ["engine"],
     ["recipes"],
+    ["timing"],
     ["bench"],
     ["cli"],
     ["__main__"],
