@@ -71,7 +71,6 @@ def _suits(x: Tensor, conv: nn.Conv2d) -> bool:
     return x.dtype in DTYPES and x.ndim == 4 and x.numel() > 0 and _is_same_depthwise(conv, x)
 
 
-@torch.compiler.assume_constant_result
 def _device_runs(device: torch.device) -> bool:
     """Whether Triton serves this device: GPUs as of Ampere, AMD's, and the CPU under Triton's interpreter."""
     if device.type == "cpu":
@@ -83,6 +82,11 @@ def _device_runs(device: torch.device) -> bool:
     except ImportError:
         return False
     return True
+
+
+# what torch.compiler.assume_constant_result sets, without importing the compiler: that takes longer than all else
+# that a prediction imports
+_device_runs._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def _is_same_depthwise(conv: nn.Conv2d, x: Tensor) -> bool:
