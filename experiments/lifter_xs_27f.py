@@ -35,6 +35,7 @@ def config() -> RunConfig:
         ),
         steps=2000,
         batch_size=16,
+        shards=2,
         validate_every=500,
     )
 
