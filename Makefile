@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-mmpose lint
+.PHONY: demo test test-mmpose test-mediapipe lint
 
 demo: $(READY)  ## train, evaluate and draw: video prediction on real digits, then poses of a generated body
 	run=$$($(BIN)/moga-st train mmnist_demo) && $(BIN)/moga-st eval "$$run"
@@ -14,6 +14,9 @@ test: $(READY)  ## the whole suite
 
 test-mmpose: .venv-mmpose/.ready  ## what needs mmpose, in a venv of its own: mmpose holds numpy below 2
 	.venv-mmpose/bin/python -m pytest tests/integrations tests/models tests/metrics
+
+test-mediapipe: .venv-mediapipe/.ready  ## what needs MediaPipe, in a venv of its own: it brings opencv and jax, and numpy below 2
+	.venv-mediapipe/bin/python -m pytest tests/integrations/test_mediapipe.py
 
 lint: $(READY)  ## format, style and types
 	$(BIN)/ruff format --check .
@@ -29,4 +32,10 @@ $(READY): setup.cfg pyproject.toml
 .venv-mmpose/.ready: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv-mmpose
 	.venv-mmpose/bin/pip install --quiet --disable-pip-version-check --editable '.[mmpose,test]'
+	touch $@
+
+.venv-mediapipe/.ready: setup.cfg pyproject.toml
+	$(PYTHON) -c 'import sys; assert sys.version_info < (3, 13), "MediaPipe 0.10.21 needs Python 3.12 or older"'
+	$(PYTHON) -m venv .venv-mediapipe
+	.venv-mediapipe/bin/pip install --quiet --disable-pip-version-check --editable '.[video-pose,test]'
 	touch $@

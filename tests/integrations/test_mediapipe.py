@@ -1,0 +1,98 @@
+"""People in frames by MediaPipe, with its own networks.  Without the extra, only what needs none runs."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+import skimage.data
+
+from moga_st.data.pose.skeleton import MEDIAPIPE33
+from moga_st.errors import BadInput
+from moga_st.integrations.mediapipe import PeopleFinder, apart, box_around, distinct, tiles
+
+needs_mediapipe = pytest.mark.skipif(
+    importlib.util.find_spec("mediapipe") is None,
+    reason="MediaPipe is not installed: pip install 'moga-st[video-pose]'",
+)
+
+
+def body(x: float, y: float, size: float, seed: int = 0) -> np.ndarray:
+    """33 landmarks in a box of that height at (x, y)."""
+    points = np.random.default_rng(seed).uniform(0, 1, (33, 3))
+    points[0, :2], points[1, :2] = (0, 0), (1, 1)
+    return points * (size / 2, size, 1) + (x, y, 0)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1920, 1080), (1080, 1920), (768, 576), (100, 90), (3000, 200)])
+def test_a_person_of_any_size_that_is_looked_for_lies_whole_in_a_tile(width, height):
+    boxes = tiles(width, height)
+    assert len(boxes) == len(set(boxes))
+    for left, top, right, bottom in boxes:
+        assert 0 <= left < right <= width
+        assert 0 <= top < bottom <= height
+    sides = {right - left for left, top, right, bottom in boxes[1:] if right - left == bottom - top}
+    rng = np.random.default_rng(0)
+    for side in sides:
+        for x, y in rng.uniform(0, 1, (200, 2)) * (width - side / 2, height - side / 2):  # half a tile large
+            assert any(
+                a <= x and b <= y and x + side / 2 <= c and y + side / 2 <= d
+                for a, b, c, d in boxes
+                if c - a == side and d - b == side
+            ), (side, x, y)
+
+
+def test_one_person_found_twice_is_one_and_neighbours_are_two():
+    one = body(100, 100, 200)
+    shifted = one + np.array([10, -8, 0])
+    mirrored = body(100, 100, 200, seed=1)  # other places in the same box, as where left and right are confused
+    beside = body(210, 100, 200)
+    kept = distinct([one, shifted, mirrored, beside])
+    assert len(kept) == 2
+    assert kept[0] is one
+    assert kept[1] is beside
+    assert apart(one, shifted) == pytest.approx(np.hypot(10, 8) / 200)
+    assert apart(one, beside) == pytest.approx(110 / 200)
+
+
+def test_the_crop_holds_the_person_with_a_margin_and_lies_in_the_image():
+    left, top, right, bottom = box_around(body(400, 300, 200), 1000, 800)
+    assert (right - left, bottom - top) == (340, 340)
+    assert (left + right) // 2 == 450
+    assert (top + bottom) // 2 == 400
+    assert box_around(body(-50, -50, 200), 1000, 800)[:2] == (0, 0)
+    assert box_around(body(5000, 0, 200), 1000, 800) == (0, 0, 1000, 800)  # who has left it is nowhere
+
+
+def test_without_mediapipe_one_line_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "mediapipe", None)
+    with pytest.raises(BadInput, match="video-pose") as error:
+        PeopleFinder()
+    assert "\n" not in str(error.value)
+    with pytest.raises(BadInput, match="must be positive"):
+        PeopleFinder(fps=0)
+
+
+@needs_mediapipe
+def test_the_same_person_at_two_places_is_found_twice_at_the_offset():
+    """A photograph that scikit-image brings, pasted twice: MediaPipe alone finds one person an image."""
+    portrait = skimage.data.astronaut()[:, 60:400]
+    frame = np.full((600, 1200, 3), 255, np.uint8)
+    frame[40 : 40 + 512, 60:400] = portrait
+    frame[60 : 60 + 512, 760:1100] = portrait
+    finder = PeopleFinder(people=4)
+    people = finder(frame)
+    assert people.shape == (2, 33, 3)
+    left, right = sorted(people, key=lambda p: p[0, 0])
+    face = [MEDIAPIPE33.joints.index(name) for name in ("Nose", "LEye", "REye", "LShoulder", "RShoulder")]
+    offset = right[face, :2] - left[face, :2]
+    np.testing.assert_allclose(offset, np.broadcast_to((700, 20), offset.shape), atol=20)
+    assert left[MEDIAPIPE33.joints.index("LEye"), 0] > left[MEDIAPIPE33.joints.index("REye"), 0]  # she faces the camera
+    assert (people[:, face, 2] > 0.8).all()
+    # in the next frame, moved by 10 pixels, they are followed, in the same order
+    again = finder(np.roll(frame, 10, axis=1))
+    np.testing.assert_allclose(again[:, face, :2], people[:, face, :2] + (10, 0), atol=20)
+
+
+@needs_mediapipe
+def test_nobody_is_found_where_nobody_is():
+    assert PeopleFinder()(np.full((300, 400, 3), 128, np.uint8)).shape == (0, 33, 3)
