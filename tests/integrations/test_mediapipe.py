@@ -90,7 +90,8 @@ def test_the_same_person_at_two_places_is_found_twice_at_the_offset():
     assert (people[:, face, 2] > 0.8).all()
     # in the next frame, moved by 10 pixels, they are followed, in the same order
     again = finder(np.roll(frame, 10, axis=1))
-    np.testing.assert_allclose(again[:, face, :2], people[:, face, :2] + (10, 0), atol=20)
+    eyes = face[:3]  # the crop is another one, in which shoulders at its edge are less sure
+    np.testing.assert_allclose(again[:, eyes, :2], people[:, eyes, :2] + (10, 0), atol=20)
 
 
 @needs_mediapipe
