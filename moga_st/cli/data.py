@@ -40,7 +40,10 @@ class Data:
     """Print what was found as JSON."""
 
 
-POSE = {"cmu-mocap": "mocap", "human3.6m": "human36m"}
+POSE = {
+    **{"cmu-mocap": "mocap", "human3.6m": "human36m"},
+    **{"mpi-inf-3dhp": "mpi_inf_3dhp", "motion": "own_motion"},
+}
 VIDEO = ("kth", "human36m_video", "kitticaltech", "taxibj", "weatherbench", "bair", "kinetics", "sevir")
 CONVERTERS = {
     **{name: f"moga_st.data.pose.{module}" for name, module in POSE.items()},

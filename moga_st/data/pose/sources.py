@@ -70,6 +70,30 @@ class Human36MConfig(PoseDataConfig, kind="human36m", was=("moga_st.data.poses:H
 
 
 @dataclass(frozen=True)
+class OwnMotionConfig(PoseDataConfig, kind="own_motion"):
+    """One's own motion, prepared by `moga-st data prepare motion SRC`, or MPI-INF-3DHP; the split is yours to give."""
+
+    file: str = "motion.h5"
+    """The prepared file in the data root."""
+    test: tuple[str, ...] = ()
+    """Subjects to test on, never trained on; all, where none is to be trained on."""
+    val: tuple[str, ...] = ()
+    """Subjects to choose by; the test subjects, if left out."""
+
+    def load(self, root: Path) -> PoseSets:
+        path = root / self.file
+        known = {entry.subject for entry in read_contents(path).clips}
+        unknown = sorted({*self.test, *self.val} - known)
+        if unknown or not self.test:
+            problem = f"has no subject {', '.join(unknown)}" if unknown else "no test subjects are given"
+            raise BadInput(f"{path}: {problem}; its subjects are {', '.join(sorted(known))}")
+        names = {**dict.fromkeys(self.val, "val"), **dict.fromkeys(self.test, "test")}
+        needed = ("train", "test") if known - set(names) else ("test",)
+        sets = _load(path, lambda s: names.get(s, "train"), "motion", needed)
+        return sets if sets.val else sets._replace(val=sets.test)
+
+
+@dataclass(frozen=True)
 class GeneratedConfig(PoseDataConfig, kind="generated_poses", was=("moga_st.data.poses:GeneratedConfig",)):
     """Generated motion of an articulated body: a demo's data, no person's."""
 
@@ -96,7 +120,9 @@ class GeneratedConfig(PoseDataConfig, kind="generated_poses", was=("moga_st.data
         return MotionClip(name, f"G{subject}", action, FPS, world_m, views)
 
 
-def _load(path: Path, split: Callable[[str], str], command: str) -> PoseSets:
+def _load(
+    path: Path, split: Callable[[str], str], command: str, needed: tuple[str, ...] = ("train", "test")
+) -> PoseSets:
     if not path.is_file():
         raise BadInput(
             f"{path}: no such file; make it with `moga-st data prepare {command} SRC` (datasets/{command}/README.md "
@@ -106,7 +132,7 @@ def _load(path: Path, split: Callable[[str], str], command: str) -> PoseSets:
     sets: dict[str, list[MotionClip]] = {"train": [], "val": [], "test": []}
     for clip in read_clips(path):
         sets[split(clip.subject)].append(clip)
-    for name in ("train", "test"):
+    for name in needed:
         if not sets[name]:
             raise BadInput(f"{path}: none of its subjects is in the {name} set; prepare the whole data set")
     digest = file_digest(path)[:16]

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -36,6 +37,10 @@ def calibration(path: Path, numbers: tuple[int, ...]) -> None:
     path.write_text(text)
 
 
+def clips(path: Path) -> list[Any]:
+    return list(read_clips(path))
+
+
 def training(folder: Path, numbers: tuple[int, ...] = (0, 1), missing: tuple[int, ...] = ()) -> None:
     folder.mkdir(parents=True)
     calibration(folder / "camera.calibration", numbers)
@@ -54,7 +59,7 @@ def training(folder: Path, numbers: tuple[int, ...] = (0, 1), missing: tuple[int
 def test_training_sequences_in_metres_with_their_cameras(tmp_path):
     training(tmp_path / "data" / "S3" / "Seq1")
     prepare(tmp_path / "data", tmp_path / "out.h5")
-    [clip] = list(read_clips(tmp_path / "out.h5"))
+    [clip] = clips(tmp_path / "out.h5")
     assert (clip.name, clip.subject, clip.fps) == ("S3/Seq1", "S3", 50.0)
     np.testing.assert_allclose(clip.world_m, world(), atol=1e-5)
     assert list(clip.views) == ["camera0", "camera1"]
@@ -69,7 +74,7 @@ def test_training_sequences_in_metres_with_their_cameras(tmp_path):
 def test_a_part_of_it_is_enough(tmp_path):
     training(tmp_path / "data" / "S1" / "Seq1", missing=(0,))
     prepare(tmp_path / "data", tmp_path / "out.h5")
-    [clip] = list(read_clips(tmp_path / "out.h5"))
+    [clip] = clips(tmp_path / "out.h5")
     assert list(clip.views) == ["camera1"]
     assert clip.fps == 25.0
     np.testing.assert_allclose(clip.world_m, world(), atol=1e-5)
@@ -89,7 +94,7 @@ def test_the_test_set_as_matlab_7_3_has_it(tmp_path):
     with h5py.File(folder / "annot_data.mat", "w") as file:
         file["annot3"], file["annot2"], file["valid_frame"] = points, pixels, valid
     prepare(tmp_path / "data", tmp_path / "out.h5")
-    [clip] = list(read_clips(tmp_path / "out.h5"))
+    [clip] = clips(tmp_path / "out.h5")
     assert clip.frame.tolist() == [i for i in range(T) if not 5 <= i < 8]
     np.testing.assert_allclose(clip.camera_m("camera0"), seen.numpy()[clip.frame], atol=1e-5)
     lens = clip.views["camera0"].camera

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import ezc3d
 import numpy as np
@@ -11,9 +12,10 @@ from moga_st.data.pose.export.motion import Motion, write_npz
 from moga_st.data.pose.generated import generate_clip
 from moga_st.data.pose.joint_names import match, read_mapping
 from moga_st.data.pose.own_motion import check_person, prepare
-from moga_st.data.pose.prepared_poses import MotionClip, read_clips
+from moga_st.data.pose.prepared_poses import read_clips
 from moga_st.data.pose.rig import fit_rig
 from moga_st.data.pose.skeleton import JOINTS
+from moga_st.data.pose.sources import OwnMotionConfig
 from moga_st.errors import BadInput
 from tests import bvh_reader
 
@@ -26,7 +28,7 @@ def world() -> np.ndarray:
     return fit_rig(generate_clip(1, "walk", 0, T)).points_m()
 
 
-def prepared(src: Path, tmp_path: Path, **options) -> list[MotionClip]:
+def prepared(src: Path, tmp_path: Path, **options) -> list[Any]:
     prepare(src, tmp_path / "out.h5", **options)
     return list(read_clips(tmp_path / "out.h5"))
 
@@ -202,3 +204,18 @@ def test_a_bad_mapping_or_file_is_one_line(tmp_path):
         prepare(tmp_path / "a.c3d", tmp_path / "out.h5")
     with pytest.raises(BadInput, match="expected a"):
         prepare(tmp_path / "none", tmp_path / "out.h5")
+
+
+def test_the_split_is_given_by_subjects(world, tmp_path):
+    for subject in ("anna", "bob", "carl"):
+        (tmp_path / "src" / subject).mkdir(parents=True)
+        write_bvh(tmp_path / "src" / subject / "walk.bvh", world, 50.0)
+    prepare(tmp_path / "src", tmp_path / "motion.h5")
+    sets = OwnMotionConfig(test=("carl",), val=("bob",)).load(tmp_path)
+    assert [[c.subject for c in part] for part in sets[:3]] == [["anna"], ["bob"], ["carl"]]
+    unseen = OwnMotionConfig(test=("anna", "bob", "carl")).load(tmp_path)  # to evaluate what was trained elsewhere
+    assert (len(unseen.train), len(unseen.val), len(unseen.test)) == (0, 3, 3)
+    with pytest.raises(BadInput, match=r"no subject dora.*anna, bob, carl"):
+        OwnMotionConfig(test=("dora",)).load(tmp_path)
+    with pytest.raises(BadInput, match="no test subjects"):
+        OwnMotionConfig().load(tmp_path)
