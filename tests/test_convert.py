@@ -12,7 +12,7 @@ from moga_st.convert import convert, convert_pose, publish, rename
 from moga_st.errors import BadInput
 from moga_st.models.moganet import MogaNetConfig
 from moga_st.models.simvp import SimVPConfig
-from moga_st.pretrained import export_weights
+from moga_st.pretrained import export_weights, read_weights
 from tests.conftest import GOLDEN
 
 
@@ -183,6 +183,36 @@ def test_only_a_moganet_has_a_classifiers_dialect(published, classifier, tmp_pat
         _, config, about = convert(tmp_path / "backbone.pth", dialect)
         assert isinstance(config, MogaNetConfig)
         assert (config.classes, config.double_silu, about["dialect"]) == (0, dialect == "openmixup", dialect)
+
+
+def test_the_command_line_says_which_weights_it_takes_and_writes_them_back(classifier, tmp_path, capsys):
+    doubled = {k: v * 2 for k, v in classifier.items()}
+    torch.save({"state_dict": classifier, "state_dict_ema": doubled}, tmp_path / "in.pth.tar")
+
+    def command(*arguments: str) -> str:
+        with pytest.raises(SystemExit) as leave:
+            main(["convert", *arguments])
+        assert leave.value.code == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    out = command("--from", "moganet", str(tmp_path / "in.pth.tar"), str(tmp_path / "ema.safetensors"))
+    assert 'takes the ema weights; beside them: raw, under "state_dict"' in out
+    command("--from", "moganet", "--weights", "raw", str(tmp_path / "in.pth.tar"), str(tmp_path / "w.safetensors"))
+    command("--from", "moga_st", "--to", "openmixup", str(tmp_path / "w.safetensors"), str(tmp_path / "om.pth"))
+    written = torch.load(tmp_path / "om.pth", weights_only=True)["state_dict"]
+    expected = publish(rename(classifier, "moganet"), "openmixup")
+    assert written.keys() == expected.keys()
+    assert all(torch.equal(v, expected[k]) for k, v in written.items())
+    out = command("--from", "moganet", str(tmp_path / "om.pth"), str(tmp_path / "again.safetensors"))
+    assert "OpenMixup's keys, attn_force_fp32 on" in out
+
+
+def test_converted_video_weights_belong_to_no_task_until_one_is_named(published, tmp_path):
+    torch.save(published[1], tmp_path / "in.pth")
+    for extra, named in (((), None), (("--recipe", "mmnist_simvp_moga"), "mmnist_simvp_moga")):
+        with pytest.raises(SystemExit):
+            main(["convert", "--from", "openstl", str(tmp_path / "in.pth"), str(tmp_path / "w.safetensors"), *extra])
+        assert read_weights(tmp_path / "w.safetensors").about.get("run", {}).get("name") == named
 
 
 # mmpose 0.x: the published pose models

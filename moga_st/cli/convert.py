@@ -19,47 +19,76 @@ class Convert:
     """Turn a published checkpoint into weights of this package, or store ours in half the size."""
 
     source: Positional[Path]
-    """The published .pth or .ckpt: a state dict, bare or under "state_dict", prefixes or not; or weights of ours."""
+    """The published .pth or .ckpt: a state dict, bare or under "state_dict" or "model", prefixes or not; or weights of
+    ours."""
     target: Positional[Path]
-    """The .safetensors file to write; for mmpose the .pth that mmpose 1.x loads."""
-    from_: Annotated[Literal["openstl", "moganet", "mmpose", "moga_st"], tyro.conf.arg(name="from")]
-    """openstl: SimVP with the MogaNet translator. moganet: the classifier, MogaNet's or OpenMixup's keys. mmpose: a
-    top-down pose model of the MogaNet repository (mmpose 0.x), for today's mmpose with our backbone. moga_st: weights
-    or a run's folder of this package, for --half."""
+    """The .safetensors file to write; with --to moganet or openmixup, and for mmpose, a .pth."""
+    from_: Annotated[
+        Literal["openstl", "moganet", "openmixup", "timm", "mmpose", "moga_st"], tyro.conf.arg(name="from")
+    ]
+    """openstl: SimVP with the MogaNet translator. moganet: the classifier, in MogaNet's keys or OpenMixup's. openmixup:
+    in OpenMixup's alone. timm: as our registration in timm saves it. mmpose: a top-down pose model of the MogaNet
+    repository (mmpose 0.x), for today's mmpose with our backbone. moga_st: weights or a run's folder of this package,
+    for --half or --to."""
+    to: Literal["moga_st", "moganet", "openmixup"] = "moga_st"
+    """Whose weights to write: ours, or a classifier's state dict in the MogaNet repository's keys or OpenMixup's."""
+    weights: Literal["ema", "raw"] | None = None
+    """Which of two sets of weights to take, where the checkpoint has both: the moving average (the default) or the
+    trained ones."""
+    attn_force_fp32: bool | None = None
+    """Whether a classifier was trained with this switch, which is more than precision: SiLU goes over gate and value
+    twice. Default: on for OpenMixup's, off for the others."""
     half: bool = False
     """Store matrices and kernels as float16."""
-    recipe: str = "mmnist_simvp_moga"
-    """The recipe whose task `eval` scores converted SimVP weights on."""
+    recipe: str | None = None
+    """The recipe whose task `eval` scores converted SimVP weights on; without it they belong to none."""
 
 
 def run(argv: list[str]) -> None:
     args = tyro.cli(Convert, prog="moga-st convert", args=argv)
-    from moga_st import pretrained
-    from moga_st.convert import convert
-
-    suffix = ".pth" if args.from_ == "mmpose" else ".safetensors"
+    suffix = ".safetensors" if args.from_ != "mmpose" and args.to == "moga_st" else ".pth"
     if args.target.suffix != suffix:
         raise BadInput(f"{args.target}: name the output something{suffix}")
     if not args.target.parent.is_dir():
         raise BadInput(f"{args.target}: there is no folder {args.target.parent}; make it first")
+    if args.half and suffix == ".pth":
+        raise BadInput("--half: is for .safetensors files of this package")
     if args.from_ == "mmpose":
-        if args.half:
-            raise BadInput("--half: is for .safetensors; mmpose loads a .pth")
         _convert_pose(args)
-        return
+    else:
+        _convert(args)
+
+
+def _convert(args: Convert) -> None:
+    from moga_st import checkpoint, pretrained
+    from moga_st.convert import convert, publish
+
     about: dict[str, Any] = {"converted_from": args.source.name}
     spec = None
     if args.from_ == "moga_st":
+        if args.weights is not None or args.attn_force_fp32 is not None:
+            raise BadInput("--weights, --attn-force-fp32: are for published checkpoints; ours say what they are")
         path = pretrained.find_weights(args.source)
-        net, weights = pretrained.load_model(path), pretrained.read_weights(path)
-        config, about, spec = weights.model, weights.about, weights.spec
+        net, held = pretrained.load_model(path), pretrained.read_weights(path)
+        config, about, spec = held.model, held.about, held.spec
     else:
-        net, config, published = convert(args.source, args.from_)
+        assert args.from_ != "mmpose"
+        net, config, published = convert(args.source, args.from_, args.weights, args.attn_force_fp32)
         about["published"] = published
-    if args.from_ == "openstl":
+        if published["beside"] is not None:
+            print(f"{args.source}: takes the {published['weights']} weights; beside them: {published['beside']}")
+        if published["dialect"] == "openmixup":
+            print(
+                f"{args.source}: OpenMixup's keys, attn_force_fp32 {'on' if config.to_dict()['double_silu'] else 'off'}"
+            )
+    if args.recipe is not None:
         about["run"] = dataclasses.replace(recipes.load(args.recipe), model=config).to_dict()
-    pretrained.export_weights(args.target, net, config, about, args.half, spec)
     size = sum(p.numel() for p in net.parameters()) / 1e6
+    if args.to == "moga_st":
+        pretrained.export_weights(args.target, net, config, about, args.half, spec)
+    else:
+        tensors = publish(net.state_dict(), args.to)
+        checkpoint.save(args.target, {"state_dict": tensors, "meta": {"converted_from": args.source.name}})
     print(f"{args.target}: {type(net).__name__}, {size:.3f} M parameters, all {len(net.state_dict())} keys converted")
 
 
@@ -70,7 +99,7 @@ def _convert_pose(args: Convert) -> None:
 
     tensors, config = convert_pose(args.source)
     checkpoint.save(args.target, {"state_dict": tensors, "meta": {"converted_from": args.source.name}})
-    sizes = {dataclasses.replace(size, classes=0): repr(name) for name, size in SIZES.items()}
+    sizes = {dataclasses.replace(size, classes=0, channels=3): repr(name) for name, size in SIZES.items()}
     dims = {name: getattr(config, name) for name in ("widths", "depths", "ffn_ratios")}
     print(f"{args.target}: all {len(tensors)} keys converted; in mmpose's config")
     print(f"backbone=dict(type='MogaNet', arch={sizes.get(config, dims)}), head=dict(in_channels={config.widths[-1]})")
