@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
@@ -15,6 +16,7 @@ from moga_st.errors import BadInput
 
 if TYPE_CHECKING:
     from moga_st.config import ModelConfig
+    from moga_st.models.published import Published
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,9 @@ class Models:
 def run(argv: list[str]) -> None:
     args = tyro.cli(Models, prog="moga-st models", args=argv)
     from moga_st.bench import count
+    from moga_st.models.published import COUNTING_RULE
 
+    told = _published()
     known = named_models() | {name: recipes.load(name).model for name in recipes.names()}
     rows = []
     for name, config in known.items():
@@ -38,27 +42,46 @@ def run(argv: list[str]) -> None:
             print(f"{name}: left out, {error}", file=sys.stderr)
             continue
         shape = "x".join(map(str, config.example_shape))
-        rows.append({"model": name, "kind": type(config).__name__, "input": shape, "params": params, "macs": macs})
+        row: dict[str, Any] = {
+            "model": name,
+            "kind": type(config).__name__,
+            "input": shape,
+            "params": params,
+            "macs": macs,
+        }
+        if name in told:
+            row["published"] = told[name]._asdict()
+        rows.append(row)
     if args.json:
         print(json.dumps(rows, indent=2))
         return
-    print(
-        table(
-            [
-                ["model", "kind", "input", "params (M)", "MACs (G)"],
-                *(
-                    [r["model"], r["kind"], r["input"], f"{r['params'] / 1e6:.3f}", f"{r['macs'] / 1e9:.2f}"]
-                    for r in rows
-                ),
-            ]
-        )
-    )
+    head = ["model", "kind", "input", "params (M)", "MACs (G)", "published: params", "MACs", "top-1 on ImageNet"]
+    print(table([head, *map(_cells, rows)]))
+    print(f"\n{COUNTING_RULE}.\nPublished: arXiv 2211.03295; its top-1 was measured there, not here.")
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    own = [row["model"], row["kind"], row["input"], f"{row['params'] / 1e6:.3f}", f"{row['macs'] / 1e9:.2f}"]
+    told = row.get("published")
+    if told is None:
+        return [*own, "", "", ""]
+    scores = ", ".join(f"{value} ({recipe})" for recipe, value in told["top1"].items())
+    return [*own, f"{told['params_m']:.4g}", f"{told['macs_g']:.2f}", scores]
 
 
 def named_models() -> dict[str, ModelConfig]:
     """The networks that have a name of their own."""
     from moga_st.models import lifter, moganet
 
-    known: dict[str, ModelConfig] = {f"moganet_{k}": v for k, v in moganet.SIZES.items()}
+    known: dict[str, ModelConfig] = {
+        name: dataclasses.replace(moganet.SIZES[told.size], size=told.side) for name, told in _published().items()
+    }
     known.update({f"lifter_{k}": v for k, v in lifter.SIZES.items()})
     return known
+
+
+def _published() -> dict[str, Published]:
+    """The published networks by their names here."""
+    from moga_st.models.published import IMAGENET
+
+    return {f"moganet_{p.size}" + (f"_{p.side}" if p.side != 224 else ""): p for p in IMAGENET}
