@@ -79,7 +79,7 @@ def _close_pairs(
     if not a or not b:
         return np.zeros(0), np.zeros(0, int), np.zeros(0, int)
     one, two = np.stack([p[:, :2] for p in a]), np.stack([p[:, :2] for p in b])
-    boxes = [np.stack([box(p) for p in group]) for group in (one, two)]
+    boxes = [_boxes(group) for group in (one, two)]
     sizes = [(x[:, 2:] - x[:, :2]).max(-1) for x in boxes]
     middles = [(x[:, 2:] + x[:, :2]) / 2 for x in boxes]
     size = np.maximum(np.maximum(sizes[0], at_least_px)[:, None], sizes[1])
@@ -123,6 +123,13 @@ def box(points: np.ndarray) -> np.ndarray:
     """Left, top, right, bottom of the joints that are seen; all 0 where none is."""
     xy = points[np.isfinite(points[:, :2]).all(-1), :2]
     return np.concatenate([xy.min(0), xy.max(0)]) if len(xy) else np.zeros(4)
+
+
+def _boxes(points: np.ndarray) -> np.ndarray:
+    """The :func:`box` of each of many people (n, j, 2): (n, 4)."""
+    seen = np.asarray(np.isfinite(points).all(-1, keepdims=True))
+    low, high = np.where(seen, points, np.inf).min(axis=1), np.where(seen, points, -np.inf).max(axis=1)
+    return np.where(seen.any(axis=1), np.concatenate([low, high], -1), 0.0)
 
 
 def area(points: np.ndarray) -> float:

@@ -20,6 +20,8 @@ def fill(points: np.ndarray, missing: np.ndarray, max_gap: int) -> tuple[np.ndar
     follows its nearest ancestor, its offset from which is filled in that way.  One that never appears is put where a
     standing body has it.
     """
+    if not missing.any():
+        return points, f"filled 0 of {missing.size:,} joints"
     out = np.where(missing[..., None], 0.0, points)
     ever = np.any(~missing, axis=0)
     long = np.zeros_like(missing)
