@@ -128,6 +128,8 @@ def _lift(args: Lift) -> None:
         lift_files.check_free(stems)
     args.out.mkdir(parents=True, exist_ok=True)
     results = []
+    if video is not None and (turned := lift_files.turned_warning(video)):
+        print(f"moga-st: warning: {turned}", file=sys.stderr)
     for k, stem in zip(people, stems, strict=True):
         for warning in k.warnings:
             print(f"moga-st: warning: person {k.person}: {warning}", file=sys.stderr)

@@ -122,9 +122,7 @@ def save_lift(
         BadInput: shapes or lengths that do not go together, or values that are not finite.
     """
     t = len(poses_m)
-    for name, array in (("keypoints_px", keypoints_px), ("poses_m", poses_m), ("truth_m", truth_m)):
-        if array is not None and (array.shape != (t, 17, 3) or not t or not np.isfinite(array).all()):
-            raise BadInput(f"{name}: expected finite values of shape ({t or 't > 0'}, 17, 3), got {array.shape}")
+    _check_shapes(t, keypoints_px=keypoints_px, poses_m=poses_m, truth_m=truth_m)
     if not (fps > 0 and min(size_px) > 0):
         raise BadInput(f"fps and size_px must be positive, got {fps} and {size_px}")
     centred, truth = centre(poses_m, fps), None if truth_m is None else centre(truth_m, fps, poses_m)
@@ -161,6 +159,12 @@ def save_lift(
     _save_mp4(mp4, sheets(), fps)
     _save_gif(gif, small, fps / step)
     return [png, gif, mp4]
+
+
+def _check_shapes(t: int, **arrays: np.ndarray | None) -> None:
+    for name, array in arrays.items():
+        if array is not None and (array.shape != (t, 17, 3) or not t or not np.isfinite(array).all()):
+            raise BadInput(f"{name}: expected finite values of shape ({t or 't > 0'}, 17, 3), got {array.shape}")
 
 
 def _images(frames: Iterable[np.ndarray] | None, t: int, size_px: tuple[int, int]) -> Iterator[np.ndarray | None]:

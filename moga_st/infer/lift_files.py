@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import imageio_ffmpeg
 import numpy as np
 
 from moga_st.data.pose.bvh import write_bvh
@@ -69,6 +71,21 @@ def frames_of(video: Video, k: Keypoints, *, from_0: bool) -> Video:
     last = k.first_frame + k.frame_step * (len(k.points_px) - 1)
     first = k.first_frame - (1 if not from_0 and last == video.frames and k.first_frame > 0 else 0)
     return video.part(first, k.frame_step, len(k.points_px))
+
+
+def turned_warning(video: Video) -> str:
+    """What to know of a video whose file says that it is to be shown turned on its side; nothing for others."""
+    try:
+        with closing(imageio_ffmpeg.read_frames(video.path)) as reader:
+            stored = tuple(next(reader)["source_size"])
+    except Exception:  # a GIF, or what the decoder does not like: nothing is known of it here
+        return ""
+    if stored == video.size_px or stored != video.size_px[::-1]:
+        return ""
+    return (
+        f"{video.path.name} is shown turned by 90 degrees, as its file says: if people do not stand upright in the "
+        "pictures, or lie beside their keypoints, the mark in the file is wrong, or the detector did not follow it"
+    )
 
 
 def facts(k: Keypoints, written: Sequence[Path], frames_per_second: float) -> dict[str, Any]:

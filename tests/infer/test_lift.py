@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import imageio.v3 as iio
+import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,7 @@ from moga_st.data.pose.generated import generate_clip
 from moga_st.data.pose.keypoints import STANDING, Keypoints, read_keypoints
 from moga_st.data.pose.skeleton import JOINTS, MIRROR
 from moga_st.data.pose.smoothing import OneEuro
-from moga_st.data.video.clips import Video
+from moga_st.data.video.clips import Video, open_video
 from moga_st.errors import BadInput
 from moga_st.infer import lift as lifting
 from moga_st.infer import lift_files
@@ -230,6 +232,20 @@ def test_a_body_upside_down_is_warned_of_and_gaps_are_marked(weights, tmp_path, 
         (1, 2)
     )  # the caption of a frame that was not seen is longer
     assert titles[[5, 6]].min() > 1.2 * np.delete(titles, [5, 6]).max()
+
+
+def test_a_video_that_its_file_turns_is_warned_of(tmp_path):
+    """A phone's video lies on its side in its file and has a mark that turns it."""
+    image = np.zeros((48, 96, 3), np.uint8)
+    iio.imwrite(tmp_path / "flat.mp4", [image] * 5, fps=25, plugin="FFMPEG", macro_block_size=8)
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-display_rotation", "90"]
+    command += ["-i", str(tmp_path / "flat.mp4"), "-c", "copy", str(tmp_path / "phone.mp4")]
+    subprocess.run(command, check=True)
+    assert lift_files.turned_warning(open_video(tmp_path / "flat.mp4")) == ""
+    assert lift_files.turned_warning(open_video(grey_gif(tmp_path / "v.gif", 3))) == ""
+    phone = open_video(tmp_path / "phone.mp4")
+    assert phone.size_px == (48, 96)
+    assert "phone.mp4 is shown turned by 90 degrees" in lift_files.turned_warning(phone)
 
 
 def test_a_layout_that_nothing_decides_names_the_flag(weights, tmp_path, capsys):
