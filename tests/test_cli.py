@@ -108,7 +108,9 @@ def test_predict_draws_and_scores_a_clip(trained, capsys, suffix):
     past, future = (frames[i : i + 4, None].astype(np.float32) / 255 for i in (0, 4))
     with torch.no_grad():
         expected = load_model(weights)(torch.from_numpy(past)[None])[0].numpy()
-    np.testing.assert_allclose(predicted, expected, atol=1e-5)
+    # the prediction has the clip's type; a GIF's frames are bytes too
+    np.testing.assert_allclose(predicted, (expected.clip(0, 1) * 255).round(), atol=1)
+    assert predicted.dtype == np.uint8
     assert result["mse"] == pytest.approx(((expected - future) ** 2).sum((1, 2, 3)).mean(), rel=1e-4)
     assert len(iio.imread(trained / "p" / "clip_predicted.gif")) == 8
 
@@ -119,7 +121,10 @@ def test_predict_beyond_the_clip_has_no_truth_to_draw(trained, capsys):
     code, out, _ = run(capsys, "predict", weights, trained / "short.npy", "--frames", 9, "--out", trained / "p")
     assert code == 0
     assert "4 frames in, 9 predicted, 0 compared" in out
-    assert np.load(trained / "p" / "short_predicted.npy").shape == (9, 1, 16, 16)
+    assert np.load(trained / "p" / "short_predicted.npy").shape == (9, 1, 20, 30)
+    flags = ("--size", "12", "--frames", "2", "--out", trained / "p")
+    assert run(capsys, "predict", weights, trained / "short.npy", *flags)[0] == 0
+    assert np.load(trained / "p" / "short_predicted.npy").shape == (2, 1, 12, 12)
 
 
 def test_models_lists_the_published_sizes(capsys):

@@ -2,68 +2,155 @@
 
 from __future__ import annotations
 
-import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tyro
 from tyro.conf import Positional
 
 from moga_st.errors import BadInput
 
+if TYPE_CHECKING:
+    from moga_st.data.video.clip import Clip
+    from moga_st.infer.predict import Prediction, Predictor
+
 
 @dataclass(frozen=True)
 class Predict:
-    """Predict the future of a clip, and draw input, truth, prediction and error as PNG and GIF."""
+    """Predict the future of a clip, and draw input, truth, prediction and error as PNG, GIF and video."""
 
     weights: Positional[Path]
     """A .safetensors file, a run's folder, or the name of weights in the package."""
     clip: Positional[Path]
-    """.npy (t, h, w), (t, c, h, w) or (t, h, w, c), uint8 or floats in [0, 1]; .gif; .mp4 and other video."""
+    """A video, GIF, folder of frames, .npy, .npz, HDF5, NetCDF or Zarr file, told by its content; or a folder of such
+    files, which are predicted one after the other."""
     start: int = 0
     """Frame the input begins at."""
+    from_end: bool = False
+    """Take the clip's last frames as the input: predict what comes after it."""
+    all: bool = False
+    """Score the whole clip, window by window, and write no pictures."""
     frames: int | None = None
     """Frames to predict; default the model's own number, more by rolling out."""
     size: tuple[int, ...] | None = None
-    """Side of the square, or height and width, that frames are resized to; default the size the model was trained
-    on."""
+    """Side of a square, or height and width, that frames are resized to; default the clip's own size, large frames in
+    overlapping tiles."""
+    variables: tuple[str, ...] = ()
+    """In files of several arrays, the names of those that are the clip."""
     device: str = "auto"
     """auto (CUDA if there is one), cpu, cuda, cuda:N or mps."""
     out: Path = Path("predictions")
-    """Folder for CLIP_predicted.png, .gif and .npy (the prediction, float32 (t, c, h, w))."""
+    """Folder for CLIP_predicted.png, .gif, .mp4 and .npy: the prediction (t, c, h, w) in the clip's type and unit."""
     json: bool = False
     """Print paths and scores as JSON."""
 
 
 def run(argv: list[str]) -> None:
     args = tyro.cli(Predict, prog="moga-st predict", args=argv)
-    import numpy as np
-
+    from moga_st.data.video.clips import open_clip
     from moga_st.device import setup
-    from moga_st.infer.predict import predict
-    from moga_st.storage import save_npy
+    from moga_st.infer.predict import Predictor
+    from moga_st.storage import strict_json
 
     if args.size is not None and len(args.size) not in (1, 2):
         raise BadInput(f"--size: expected one number, or height and width, got {len(args.size)} numbers")
-    size = None if args.size is None else (args.size[0], args.size[-1])
-    made = predict(args.weights, args.clip, start=args.start, frames=args.frames, size=size, device=setup(args.device))
-    result: dict[str, Any] = {
+    if args.from_end and (args.all or args.start):
+        raise BadInput("--from-end: predicts what comes after the clip; leave --all and --start out")
+    predictor = Predictor(args.weights, setup(args.device))
+    results = []
+    for path in _clips(args.clip):
+        clip = open_clip(path, args.variables, channels=predictor.net.channels)
+        result = _score_all(args, predictor, clip) if args.all else _predict_one(args, predictor, clip)
+        results.append(result)
+        if not args.json:
+            print(_text(result))
+    if args.json:
+        print(strict_json(results[0] if len(results) == 1 else results, 2))
+
+
+def _clips(path: Path) -> list[Path]:
+    """The clip itself, or the clips in a folder that is not one clip of frames."""
+    from moga_st.data.video.clips import open_clip
+
+    if not path.is_dir():
+        return [path]
+    try:
+        open_clip(path)
+        return [path]
+    except BadInput:
+        inside = [p for p in sorted(path.iterdir()) if p.is_file() and not p.name.startswith(".")]
+        found = []
+        for file in inside:
+            try:
+                open_clip(file)
+                found.append(file)
+            except BadInput:
+                continue  # whatever else lies there
+        if not found:
+            raise
+        return found
+
+
+def _size(args: Predict) -> tuple[int, int] | None:
+    return None if args.size is None else (args.size[0], args.size[-1])
+
+
+def _predict_one(args: Predict, predictor: Predictor, clip: Clip) -> dict[str, Any]:
+    """Predict, draw, write; returns what to say of it."""
+    start = max(0, clip.frames - predictor.net.frames_in) if args.from_end else args.start
+    made = predictor.predict(clip, start, args.frames, _size(args))
+    args.out.mkdir(parents=True, exist_ok=True)
+    stem = args.out / f"{clip.path.stem}_predicted"  # whatever --out is, the clip itself is not written over
+    paths = made.example(clip.path.name).save(stem)
+    paths += _save_values(stem, made, clip)
+    return {
+        "clip": str(clip.path),
+        "start": made.start,
         "frames_in": len(made.past),
         "frames_predicted": len(made.frames),
         "frames_compared": len(made.truth),
-        **{k: v if np.isfinite(v) else None for k, v in made.scores.items()},
+        **made.scores,
+        "written": [str(p) for p in paths],
     }
-    args.out.mkdir(parents=True, exist_ok=True)
-    stem = args.out / f"{args.clip.stem}_predicted"  # whatever --out is, the clip itself is not written over
-    paths = made.example(args.clip.name).save(stem)
-    array = stem.with_name(stem.name + ".npy")
-    save_npy(array, made.frames)
-    result["written"] = [*map(str, paths), str(array)]
-    if args.json:
-        print(json.dumps(result, indent=2, allow_nan=False))
-        return
-    count = f"{result['frames_in']} frames in, {result['frames_predicted']} predicted"
-    print(f"{args.clip}: {count}, {result['frames_compared']} compared with the truth")
-    print("".join(f"{k} {v:.4g}  " for k, v in made.scores.items() if k != "ssim_published"))
-    print(f"written: {', '.join(result['written'])}")
+
+
+def _save_values(stem: Path, made: Prediction, clip: Clip) -> list[Path]:
+    """The prediction as an array of the clip's type and unit, and, of images, as a video of its rate."""
+    import numpy as np
+
+    from moga_st.draw.video import save_video
+    from moga_st.storage import save_npy
+
+    values, array = made.values(), stem.with_name(stem.name + ".npy")
+    stored_as_bytes = next(clip.read(0, 1)).dtype == np.uint8
+    save_npy(array, (values * 255).round().astype(np.uint8) if stored_as_bytes else values)
+    if made.spec.unit or values.shape[1] not in (1, 3):
+        return [array]
+    video = stem.with_name(stem.name + ".mp4")
+    save_video(video, np.concatenate([made.past, values]), clip.fps or 10.0)
+    return [array, video]
+
+
+def _score_all(args: Predict, predictor: Predictor, clip: Clip) -> dict[str, Any]:
+    """Mean scores over all windows of a clip."""
+    from moga_st.infer.predict import predict_windows
+
+    windows = list(predict_windows(predictor, clip, args.frames, _size(args)))
+    if not windows:
+        raise BadInput(f"{clip.path}: has {clip.frames} frames, too few for one window with its truth")
+    names = windows[0].scores
+    means = {k: sum(w.scores[k] for w in windows) / len(windows) for k in names}
+    return {"clip": str(clip.path), "windows": len(windows), **means}
+
+
+def _text(result: dict[str, Any]) -> str:
+    scores = {k: v for k, v in result.items() if isinstance(v, float) and math.isfinite(v) and k != "ssim_published"}
+    if "windows" in result:
+        head = f"{result['clip']}: {result['windows']} windows"
+    else:
+        counts = f"{result['frames_in']} frames in, {result['frames_predicted']} predicted"
+        head = f"{result['clip']}: {counts}, {result['frames_compared']} compared with the truth"
+    lines = [head, "".join(f"{k} {v:.4g}  " for k, v in scores.items())]
+    return "\n".join([*lines, *([f"written: {', '.join(result['written'])}"] if "written" in result else [])])

@@ -7,6 +7,8 @@ Shape legend: ``t`` frames, 17 joints of Human3.6M.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import nn
@@ -15,12 +17,14 @@ from moga_st.data.pose.camera import normalise_screen
 from moga_st.data.pose.checks import Shot
 from moga_st.data.pose.keypoints import Keypoints
 from moga_st.data.pose.keypoints.filling import fill
+from moga_st.data.pose.keypoints.reading import read_keypoints
 from moga_st.data.pose.smoothing import OneEuro
 from moga_st.errors import BadInput
 from moga_st.infer.person import lift_person, smooth_seen
 from moga_st.infer.windows import lift_overlapping, lift_windows
 from moga_st.models.lifter import Lifter
 from moga_st.models.person import PersonLifter
+from moga_st.pretrained import load_model
 
 BATCH = 64  # windows at once: bounds memory
 GAP_S = 0.5  # the longest gap that is filled in time, as `lift` has it unless told
@@ -39,9 +43,9 @@ def check_lifter(net: nn.Module) -> Lifter | PersonLifter:
 
 @torch.no_grad()
 def lift(
-    net: nn.Module,
-    keypoints: Keypoints,
-    device: torch.device,
+    weights: str | Path | nn.Module,
+    keypoints: str | Path | Keypoints,
+    device: torch.device | str = "cpu",
     smooth: OneEuro | None = None,
     focal_px: float | None = None,
 ) -> np.ndarray:
@@ -51,10 +55,19 @@ def lift(
     with that of its mirror image.  ``smooth`` filters the keypoints first.  ``focal_px`` is for a
     :class:`PersonLifter`, which assumes one where it is not given.
 
+    Args:
+        weights: a weights file, a run's folder, the name of weights in the package, or a network.
+        keypoints: one person's, as :func:`moga_st.data.pose.keypoints.read_keypoints` gives them, or a file for it.
+        device: where the network runs.
+        smooth: filters the keypoints first.
+        focal_px: focal length in pixels.
+
     Raises:
         BadInput: the net is no lifter, or ``focal_px`` is given for one that reads places in the image.
     """
-    net = check_lifter(net)
+    device = torch.device(device)
+    net = check_lifter(weights if isinstance(weights, nn.Module) else load_model(weights, device))
+    keypoints = keypoints if isinstance(keypoints, Keypoints) else read_keypoints(Path(keypoints))
     if isinstance(net, PersonLifter):
         points = keypoints.canonical_px
         points = points if smooth is None else smooth_seen(points, keypoints.fps, smooth)

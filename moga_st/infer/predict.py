@@ -5,6 +5,7 @@ Shape legend: ``t`` frames, ``c`` channels, ``h w`` frame size.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,18 +14,24 @@ import torch
 from torch import nn
 
 from moga_st import pretrained
-from moga_st.data.video.clips import read_clip
+from moga_st.data.video.clip import Clip
+from moga_st.data.video.clips import open_clip, read_clip
 from moga_st.draw.video import PredictedClip
 from moga_st.errors import BadInput
-from moga_st.metrics.scorers import FrameScorer
+from moga_st.infer.tiles import predict_frames
+from moga_st.metrics.scorers import FieldScorer, FrameScorer
 from moga_st.models.simvp import SimVP
 from moga_st.spec import InputSpec
+
+TILE = (128, 128)  # where a weights file does not know the size that it was trained on
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """A predicted clip, in values as the network sees them."""
 
+    start: int
+    """Number in the clip of the first frame that the network saw."""
     past: np.ndarray
     """(frames_in, c, h, w): what the network saw."""
     frames: np.ndarray
@@ -36,65 +43,117 @@ class Prediction:
     spec: InputSpec
     """Channels, scale and rate."""
 
+    def values(self) -> np.ndarray:
+        """The prediction in the data's unit, (frames, c, h, w) float32; images stay within [0, 1]."""
+        if not self.spec.unit:
+            return self.frames.clip(0.0, 1.0)
+        mean, std = (np.array(v, np.float32).reshape(-1, 1, 1) for v in (self.spec.mean, self.spec.std))
+        return self.frames * std + mean
+
     def example(self, title: str) -> PredictedClip:
         """The same to draw."""
         truth = self.truth if len(self.truth) else None
         return PredictedClip("predicted", title, self.past, self.frames, truth, self.spec)
 
 
-@torch.no_grad()
 def predict(
     weights: str | Path | nn.Module,
-    clip: str | Path,
+    clip: str | Path | Clip,
     *,
     start: int = 0,
     frames: int | None = None,
     size: tuple[int, int] | None = None,
+    from_end: bool = False,
     device: torch.device | str = "cpu",
 ) -> Prediction:
-    """Predict what follows in a clip.
+    """Predict what follows in a clip.  Only the frames that are needed are decoded.
 
     Args:
         weights: a weights file, a run's folder, the name of weights in the package, or a network.
-        clip: see :func:`moga_st.data.video.clips.read_clip`.
+        clip: any file or folder that :func:`moga_st.data.video.clips.open_clip` takes, or what it gave.
         start: frame at which the input begins.
         frames: frames to predict; the network's own number if left out, more by rolling out.
-        size: height and width that frames are resized to; the size the network was trained on if left out.
+        size: height and width that frames are resized to; the clip's own if left out.  Frames much larger than those
+            that the network was trained on go through it in overlapping tiles.
+        from_end: the input is the clip's last frames, so that what comes after the clip is predicted.
+        device: where the network runs.
 
     Raises:
-        BadInput: no video model, a clip that cannot be read or is too short, or numbers out of range.
+        BadInput: no video model, a clip that cannot be read or is too short, other channels than the model's, or
+            numbers out of range.
     """
-    clip = Path(clip)
-    net, spec, name = _load(weights, device)
-    known = spec.shape[-2:]
-    size = size if size is not None or None in known else known  # type: ignore[assignment]
-    if size is None:
-        raise BadInput(f"{name}: does not say on which frame size it was trained; name the size")
-    if min(size) < 1:
-        raise BadInput(f"size: expected at least 1, got {min(size)}")
-    if start < 0:
-        raise BadInput(f"start: expected 0 or more, got {start}")
-    whole = torch.from_numpy(read_clip(clip, net.channels, size))
-    if start + net.frames_in > len(whole):
-        raise BadInput(f"{clip}: has {len(whole)} frames, but the model needs {net.frames_in} from frame {start}")
-    past = whole[start : start + net.frames_in]
-    pred = net(past[None].to(device), frames)[0].float().cpu()
-    true = whole[start + len(past) :][: len(pred)]
-    scores = {}
-    if len(true):
-        metrics = FrameScorer()(pred[None, : len(true)], true[None], spec)
-        scores = {k: v.mean().item() for k, v in metrics.items()}
-    return Prediction(past.numpy(), pred.numpy(), true.numpy(), scores, spec)
+    loaded = Predictor(weights, device)
+    opened = clip if isinstance(clip, Clip) else open_clip(Path(clip), channels=loaded.net.channels)
+    if from_end:
+        start = max(0, opened.frames - loaded.net.frames_in)
+    return loaded.predict(opened, start, frames, size)
 
 
-def _load(weights: str | Path | nn.Module, device: torch.device | str) -> tuple[SimVP, InputSpec, str]:
-    """The network in evaluation mode on its device, what is known of its input, and its name for messages."""
-    if isinstance(weights, nn.Module):
-        net, spec, name = weights.eval().to(device), None, type(weights).__name__
-    else:
-        path = pretrained.find_weights(Path(weights))
-        net, spec, name = pretrained.load_model(path, device), pretrained.read_weights(path).spec, str(path)
-    if not isinstance(net, SimVP):
-        raise BadInput(f"{name}: holds a {type(net).__name__}; predict needs a video model")
-    size = net.config.frame_size or (None, None)
-    return net, spec or InputSpec((net.frames_in, net.channels, *size), (net.frames_out, net.channels, *size)), name
+def predict_all(
+    weights: str | Path | nn.Module,
+    clip: str | Path | Clip,
+    *,
+    frames: int | None = None,
+    size: tuple[int, int] | None = None,
+    device: torch.device | str = "cpu",
+) -> Iterator[Prediction]:
+    """Every window of a clip that can be compared with its truth, one after the other; see :func:`predict`.  Windows
+    follow each other by the frames that are predicted, so that every frame is predicted once."""
+    loaded = Predictor(weights, device)
+    opened = clip if isinstance(clip, Clip) else open_clip(Path(clip), channels=loaded.net.channels)
+    yield from predict_windows(loaded, opened, frames, size)
+
+
+class Predictor:
+    """A network that predicts video, with what is known of its input."""
+
+    def __init__(self, weights: str | Path | nn.Module, device: torch.device | str = "cpu"):
+        if isinstance(weights, nn.Module):
+            net, spec, name = weights.eval().to(device), None, type(weights).__name__
+        else:
+            path = pretrained.find_weights(Path(weights))
+            net, spec, name = pretrained.load_model(path, device), pretrained.read_weights(path).spec, str(path)
+        if not isinstance(net, SimVP):
+            raise BadInput(f"{name}: holds a {type(net).__name__}; predict needs a video model")
+        size = net.config.frame_size or (None, None)
+        known = InputSpec((net.frames_in, net.channels, *size), (net.frames_out, net.channels, *size))
+        self.net, self.spec, self.name = net, spec or known, name
+
+    @torch.no_grad()
+    def predict(self, clip: Clip, start: int, frames: int | None, size: tuple[int, int] | None) -> Prediction:
+        """See the function :func:`predict`."""
+        if size is not None and min(size) < 1:
+            raise BadInput(f"size: expected at least 1, got {min(size)}")
+        if start < 0:
+            raise BadInput(f"start: expected 0 or more, got {start}")
+        net, images = self.net, not self.spec.unit
+        wanted = net.frames_in + (net.frames_out if frames is None else frames)
+        if start + net.frames_in > clip.frames:
+            raise BadInput(
+                f"{clip.path}: has {clip.frames} frames, but the model needs {net.frames_in} from frame {start}"
+            )
+        read = read_clip(clip, net.channels, size, start, wanted, images=images)
+        if len(read) < net.frames_in:
+            raise BadInput(f"{clip.path}: {len(read)} frames can be read from frame {start}, needs {net.frames_in}")
+        mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (self.spec.mean, self.spec.std))
+        whole = (torch.from_numpy(read) - mean) / std if not images else torch.from_numpy(read)
+        past, true = whole[: net.frames_in], whole[net.frames_in :]
+        height, width = self.spec.shape[-2:]
+        tile = TILE if height is None or width is None else (height, width)
+        pred = predict_frames(net, past, frames, tile)
+        true = true[: len(pred)]
+        scores = {}
+        if len(true):
+            scorer = FrameScorer() if images else FieldScorer()
+            terms = scorer(pred[None, : len(true)], true[None], self.spec)
+            scores = {k: v.item() for k, v in scorer.finish({k: v.mean() for k, v in terms.items()}).items()}
+        return Prediction(start, past.numpy(), pred.numpy(), true.numpy(), scores, self.spec)
+
+
+def predict_windows(
+    predictor: Predictor, clip: Clip, frames: int | None, size: tuple[int, int] | None
+) -> Iterator[Prediction]:
+    """See :func:`predict_all`."""
+    out = predictor.net.frames_out if frames is None else frames
+    for start in range(0, clip.frames - predictor.net.frames_in - out + 1, out):
+        yield predictor.predict(clip, start, frames, size)

@@ -1,0 +1,155 @@
+"""Any clip through a video model: its own size, tiles without seams, windows, what comes after the end."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import moga_st
+from moga_st.errors import BadInput
+from moga_st.infer.predict import predict, predict_all
+from moga_st.infer.tiles import predict_frames
+from moga_st.metrics import video
+from moga_st.models.simvp import MogaTranslatorConfig, SimVPConfig
+from moga_st.pretrained import export_weights
+from moga_st.spec import InputSpec
+from tests.test_cli import run
+
+CONFIG = SimVPConfig(4, 3, 1, width=4, layers=2, translator=MogaTranslatorConfig(width=16, depth=2, ffn_ratio=2))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Weights of a small model that was trained on 16x16 frames, or says so."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    spec = InputSpec((4, 1, 16, 16), (3, 1, 16, 16), ("grey",), fps=25)
+    export_weights(path, CONFIG.build(), CONFIG.fit(spec), {}, spec=spec)
+    return path
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """11 frames of 20x30 pixels."""
+    frames = np.random.default_rng(0).integers(0, 256, (11, 20, 30), np.uint8)
+    np.save(tmp_path / "clip.npy", frames)
+    return tmp_path / "clip.npy", frames.astype(np.float32)[:, None] / 255
+
+
+def test_a_clip_keeps_its_own_size_and_is_scored_against_what_follows(weights, clip):
+    path, frames = clip
+    made = moga_st.predict(weights, path, start=2)
+    net = moga_st.load_model(weights)
+    with torch.no_grad():
+        expected = net(torch.from_numpy(frames[None, 2:6]))[0]
+    np.testing.assert_allclose(made.frames, expected.numpy(), atol=1e-6)
+    np.testing.assert_array_equal(made.truth, frames[6:9])
+    assert made.scores["mse"] == pytest.approx(video.mse(expected, torch.from_numpy(frames[6:9])).mean().item())
+    assert made.spec.fps == 25
+
+
+def test_what_comes_after_the_clip_starts_from_its_last_frames(weights, clip):
+    path, frames = clip
+    made = predict(weights, path, from_end=True)
+    assert made.start == 7
+    np.testing.assert_array_equal(made.past, frames[7:])
+    assert not made.scores
+    assert len(made.truth) == 0
+
+
+def test_all_windows_predict_every_frame_once(weights, clip):
+    path, frames = clip
+    made = list(predict_all(weights, path))
+    assert [m.start for m in made] == [0, 3]  # 4 in, 3 out, of 11 frames: up to frame 9
+    np.testing.assert_array_equal(np.concatenate([m.truth for m in made]), frames[4:10])
+
+
+def test_a_folder_of_clips_is_predicted_file_by_file(weights, clip, tmp_path, capsys):
+    path, _ = clip
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for name in ("a.npy", "b.npy"):
+        (folder / name).write_bytes(path.read_bytes())
+    (folder / "notes.txt").write_text("not a clip")
+    code, out, _ = run(capsys, "predict", weights, folder, "--all", "--json", "--device", "cpu")
+    assert code == 0
+    results = json.loads(out)
+    assert [r["windows"] for r in results] == [2, 2]
+    mean = np.mean([m.scores["mse"] for m in predict_all(weights, path)])
+    assert results[0]["mse"] == pytest.approx(mean)
+
+
+class Shift(nn.Module):
+    """Two frames out: the last one a pixel to the right, then two; it sees no farther than two pixels."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.sizes = set()
+
+    def forward(self, past, frames=None):
+        self.sizes.add(tuple(past.shape[-2:]))
+        last = past[:, -1:]
+        return torch.cat([last.roll(1, -1), last.roll(2, -1)], 1)[:, :frames]
+
+
+def test_tiles_show_no_seams():
+    past = torch.rand(3, 2, 50, 70)
+    net = Shift()
+    tiled = predict_frames(net, past, None, (20, 20))
+    assert net.sizes == {(20, 20)}  # never more of the frame at once
+    whole = net(past[None])[0]
+    weight_of_edges = 2 / 10  # where a tile wraps around at its edge, it counts as little as that
+    inside = (slice(None), slice(None), slice(None), slice(2, None))
+    assert (tiled[inside] - whole[inside]).abs().max() <= weight_of_edges
+    # of a smooth clip nothing is seen of it at all
+    smooth = torch.linspace(0, 1, 70).expand(3, 2, 50, 70)
+    step = (predict_frames(Shift(), smooth, None, (20, 20)) - Shift()(smooth[None])[0])[inside]
+    assert step.abs().max() < 0.05
+    # and a network that looks at single pixels gives the same to the last bits
+    pointwise = nn.Conv3d(3, 2, 1)
+    torch.nn.init.constant_(pointwise.weight, 0.3)
+
+    class Pointwise(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = pointwise
+
+        def forward(self, past, frames=None):
+            return self.layer(past)[:, :frames]
+
+    with torch.no_grad():
+        tiled = predict_frames(Pointwise(), past, None, (20, 20))
+        torch.testing.assert_close(tiled, pointwise(past[None])[0], rtol=1e-5, atol=1e-6)
+
+
+def test_fields_come_back_in_their_unit(tmp_path):
+    spec = InputSpec((4, 2, 8, 8), (3, 2, 8, 8), ("u", "v"), (5.0, -1.0), (2.0, 3.0), "m/s")
+    config = SimVPConfig(width=4, layers=2, translator=MogaTranslatorConfig(width=16, depth=2)).fit(spec)
+    torch.manual_seed(0)
+    net = config.build()
+    export_weights(tmp_path / "w.safetensors", net, config, {}, spec=spec)
+    winds = (20 * np.random.default_rng(0).standard_normal((7, 8, 8, 2))).astype(np.float32)
+    np.save(tmp_path / "winds.npy", winds)
+    made = predict(tmp_path / "w.safetensors", tmp_path / "winds.npy")
+    mean, std = (np.array(v, np.float32).reshape(-1, 1, 1) for v in (spec.mean, spec.std))
+    seen = (winds[:4].transpose(0, 3, 1, 2) - mean) / std
+    with torch.no_grad():
+        expected = net.eval()(torch.from_numpy(seen)[None])[0].numpy() * std + mean
+    np.testing.assert_allclose(made.values(), expected, rtol=1e-4, atol=1e-4)
+    error = (expected - winds[4:].transpose(0, 3, 1, 2)) ** 2
+    assert made.scores["mse"] == pytest.approx(error.mean(), rel=1e-4)
+
+
+def test_bad_numbers_are_named(weights, clip):
+    path, _ = clip
+    with pytest.raises(BadInput, match="has 11 frames, but the model needs 4 from frame 8"):
+        predict(weights, path, start=8)
+    with pytest.raises(BadInput, match="start: expected 0 or more"):
+        predict(weights, path, start=-1)
+    with pytest.raises(BadInput, match="size: expected at least 1"):
+        predict(weights, path, size=(0, 4))
+    with pytest.raises(BadInput, match="frames_out: expected at least 1"):
+        predict(weights, path, frames=0)
