@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-mmpose test-mediapipe lint
+.PHONY: demo test test-mmpose test-mediapipe lint fuzz
 
 demo: $(READY)  ## train, evaluate and draw: video prediction on real digits, then poses of a generated body
 	run=$$($(BIN)/moga-st train mmnist_demo) && $(BIN)/moga-st eval "$$run"
@@ -17,6 +17,9 @@ test-mmpose: .venv-mmpose/.ready  ## what needs mmpose, in a venv of its own: mm
 
 test-mediapipe: .venv-mediapipe/.ready  ## what needs MediaPipe, in a venv of its own: it brings opencv and jax, and numpy below 2
 	.venv-mediapipe/bin/python -m pytest tests/integrations/test_mediapipe.py
+
+fuzz: $(READY)  ## thousands of damaged files for every reader, with limits on time and memory; counts into experiments/records
+	nice $(BIN)/python -m tests.fuzz --record experiments/records/fuzz.json
 
 lint: $(READY)  ## format, style and types
 	$(BIN)/ruff format --check .

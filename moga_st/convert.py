@@ -6,19 +6,20 @@ as those who published it scored it, unless the other is asked for; :class:`Conv
 
 from __future__ import annotations
 
-import argparse
 import re
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from moga_st.checkpoint import load_exactly
+from moga_st.checkpoint import build_exactly
 from moga_st.config import ModelConfig
 from moga_st.errors import BadInput
 from moga_st.models.moganet import MogaNetConfig
 from moga_st.models.simvp import MogaTranslatorConfig, SimVPConfig
+from moga_st.storage import Stranger, read_torch
 
 Dialect = Literal["openstl", "moganet", "openmixup", "timm"]
 """openstl: SimVP with the MogaNet translator.  The classifier: moganet, in the MogaNet repository's keys; openmixup, in
@@ -122,8 +123,7 @@ def convert(
         dialect = found  # type: ignore[assignment]
         double = dialect == "openmixup" if attn_force_fp32 is None else attn_force_fp32
         config = _moganet_config(renamed, path, double)
-    net = config.build()
-    load_exactly(net, renamed, path)
+    net = build_exactly(config.build, renamed, path)
     about = {"dialect": dialect, "weights": taken, "beside": beside, "training": _training(content)}
     return Converted(net, config, about)
 
@@ -189,8 +189,8 @@ def convert_pose(path: Path) -> tuple[dict[str, Tensor], MogaNetConfig]:
         parts[part][rest] = tensor
     backbone, head = rename(parts["backbone"], "moganet"), parts["head"]
     config = _moganet_config(backbone, path, double_silu=False)
-    load_exactly(config.build(), backbone, path)
-    load_exactly(_heatmap_head(config.widths[-1], head, path), head, path)
+    build_exactly(config.build, backbone, path)
+    build_exactly(lambda: _heatmap_head(config.widths[-1], head, path), head, path)
     return {f"backbone.{k}": v for k, v in backbone.items()} | {f"head.{k}": v for k, v in head.items()}, config
 
 
@@ -201,7 +201,10 @@ def rename(tensors: dict[str, Tensor], dialect: Literal["openstl", "moganet"]) -
         for pattern, replacement in OPENSTL if dialect == "openstl" else MOGANET:
             key = re.sub(pattern, replacement, key)
         # their stages count from 1
-        out[re.sub(r"^stages\.(\d)", lambda m: f"stages.{int(m[1]) - 1}", key)] = tensor
+        ours = re.sub(r"^stages\.(\d)", lambda m: f"stages.{int(m[1]) - 1}", key)
+        if ours in out:
+            raise BadInput(f"two keys of these weights are both our {ours}; one of them belongs to something else")
+        out[ours] = tensor
     return out
 
 
@@ -229,7 +232,20 @@ def choose(content: Any, path: Path, weights: Which | None = None) -> tuple[dict
         refused = sorted({v.name for v in _inert(content)})
         made = f"; of what is in it, {', '.join(refused)} was not made, as only tensors are read" if refused else ""
         raise BadInput(f'{path}: holds no state dict, neither bare nor under "state_dict" or "model"{made}')
+    _check_tensors(tensors, path)
     return tensors, wanted, next((f"{w}, {names[w]}" for w in found if w != wanted), None)
+
+
+def _check_tensors(tensors: dict[Any, Tensor], path: Path) -> None:
+    """Weights are finite floats; only counters, such as batch norm's, are integers."""
+    for key, tensor in tensors.items():
+        if not isinstance(key, str):
+            raise BadInput(f"{path}: a tensor is called {key!r:.40}, expected a name")
+        counter = tensor.ndim == 0 and tensor.dtype == torch.int64
+        if not (tensor.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64) or counter):
+            raise BadInput(f"{path}: {key} is {tensor.dtype}, expected floating-point weights")
+        if not counter and not bool(torch.isfinite(tensor).all()):
+            raise BadInput(f"{path}: {key} holds NaN or infinite values; these weights are damaged")
 
 
 def _split_hook(found: dict[Which, dict[str, Any]], names: dict[Which, str]) -> None:
@@ -244,58 +260,31 @@ def _split_hook(found: dict[Which, dict[str, Any]], names: dict[Which, str]) -> 
     names["ema"], names["raw"] = "under the plain names", 'under "ema_...", where OpenMixup\'s EMAHook puts them'
 
 
-class _Inert:
-    """What stands in for anything in a pickle that is neither tensor nor plain value: it takes all and does nothing."""
-
-    name = ""
-
-    def __new__(cls, *_: Any, **__: Any) -> _Inert:
-        return object.__new__(cls)
-
-    def __init__(self, *_: Any, **__: Any):
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-
-def _inert(content: Any, depth: int = 0) -> list[_Inert]:
+def _inert(content: Any, depth: int = 0) -> list[Stranger]:
     if isinstance(content, dict) and depth < 8:
         return [x for v in content.values() for x in _inert(v, depth + 1)]
     if isinstance(content, (list, tuple)) and depth < 8:
         return [x for v in content for x in _inert(v, depth + 1)]
-    return [content] if isinstance(content, _Inert) else []
+    return [content] if isinstance(content, Stranger) else []
 
 
 def _load(path: Path) -> Any:
-    """What torch.save wrote: tensors, plain values, and :class:`_Inert` in the place of everything else.  Lightning's
-    numpy scalars, paths and the like stand beside the weights and are not needed; no code of a file is ever run."""
+    """What torch.save wrote: tensors, plain values, and inert strangers in the place of everything else.  Lightning's
+    paths, timm's command line and the like stand beside the weights and are not needed; no code of a file is ever run.
+    """
     if not path.is_file():
         raise BadInput(f"{path}: no such checkpoint")
-    try:
-        foreign = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
-    except Exception:  # not a zip: torch.load below says what is wrong with it, or reads the old format
-        foreign = []
-    # timm keeps its command line beside the weights
-    stand_ins = [(type("_Inert", (_Inert,), {"name": n}), n) for n in foreign if n != "argparse.Namespace"]
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace, *stand_ins]):  # type: ignore[list-item]
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # zip, pickle and torch each raise their own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if foreign:
-            reason = f"it holds {', '.join(sorted(foreign))}"
-        raise BadInput(
-            f"{path}: cannot be read as plain tensors ({reason}); where you trust it, load it yourself and save "
-            'its "state_dict" alone with torch.save'
-        ) from error
+    return read_torch(path, strangers=True)
 
 
 def _training(content: Any) -> dict[str, Any]:
     """What a checkpoint says of its training data in plain values: Lightning's ``hyper_parameters``."""
     said = content.get("hyper_parameters") if isinstance(content, dict) else None
     wanted = ("dataname", "in_shape", "pre_seq_length", "aft_seq_length", "fps")
-    return {k: said[k] for k in wanted if k in said and not _inert(said[k])} if isinstance(said, dict) else {}
+    if not isinstance(said, dict):
+        return {}
+    found = {k: said[k] for k in wanted if k in said and not _inert(said[k])}
+    return {k: v.item() if isinstance(v, np.generic) else v for k, v in found.items()}
 
 
 def _strip(tensors: dict[str, Tensor], marker: str, path: Path | str, keep: str = "") -> dict[str, Tensor]:
@@ -319,16 +308,19 @@ def _simvp_config(tensors: dict[str, Tensor], path: Path) -> SimVPConfig:
             depth=_count(tensors, r"translator\.blocks\.(\d+)\."),
             ffn_ratio=tensors["translator.blocks.0.block.channel.sigma"].shape[1] / total,
         )
-    except KeyError as error:
-        raise BadInput(f"{path}: no SimVP with a MogaNet translator: it lacks {error}") from error
-    frames = total // len(first)
+        frames = total // len(first)
+        channels, kernel = first.shape[1], first.shape[-1]
+    except (KeyError, IndexError, TypeError, ZeroDivisionError) as error:
+        raise BadInput(
+            f"{path}: no SimVP with a MogaNet translator: it lacks {error}, or with another shape"
+        ) from error
     return SimVPConfig(
         frames_in=frames,
         frames_out=frames,
-        channels=first.shape[1],
+        channels=channels,
         width=first.shape[0],
         layers=_count(tensors, r"encoder\.layers\.(\d+)\."),
-        kernel=first.shape[-1],
+        kernel=kernel,
         translator=translator,
     )
 
@@ -338,17 +330,17 @@ def _moganet_config(tensors: dict[str, Tensor], path: Path, double_silu: bool) -
         widths = [len(tensors[f"stages.{i}.norm.weight"]) for i in range(4)]
         hidden = [tensors[f"stages.{i}.blocks.0.channel.sigma"].shape[1] for i in range(4)]
         channels = tensors["stages.0.embed.0.weight"].shape[1]
-    except KeyError as error:
-        raise BadInput(f"{path}: no MogaNet: it lacks {error}") from error
+        ratios = [h / w for h, w in zip(hidden, widths, strict=True)]
+        classes = len(tensors["head.weight"]) if "head.weight" in tensors else 0
+    except (KeyError, IndexError, TypeError, ZeroDivisionError) as error:
+        raise BadInput(f"{path}: no MogaNet: it lacks {error}, or with another shape") from error
     depths = [_count(tensors, rf"stages\.{i}\.blocks\.(\d+)\.") for i in range(4)]
-    ratios = [h / w for h, w in zip(hidden, widths, strict=True)]
-    head = tensors.get("head.weight")
     return MogaNetConfig(
         widths=(widths[0], widths[1], widths[2], widths[3]),
         depths=(depths[0], depths[1], depths[2], depths[3]),
         ffn_ratios=(ratios[0], ratios[1], ratios[2], ratios[3]),
         channels=channels,
-        classes=0 if head is None else len(head),
+        classes=classes,
         double_silu=double_silu,
     )
 
@@ -356,7 +348,9 @@ def _moganet_config(tensors: dict[str, Tensor], path: Path, double_silu: bool) -
 def _heatmap_head(c_in: int, tensors: dict[str, Tensor], path: Path) -> nn.Module:
     """Simple Baselines' head (arXiv 1804.06208) as large as its tensors: what keys and shapes it has to have."""
     deconvs, head = nn.Sequential(), nn.Module()
-    for i in range(0, _count(tensors, r"deconv_layers\.(\d+)\."), 3):
+    for i in range(0, len(tensors) * 3, 3):  # a deconvolution, its norm and a ReLU without weights, in turn
+        if not any(k.startswith((f"deconv_layers.{i}.", f"deconv_layers.{i + 1}.")) for k in tensors):
+            break
         weight = tensors.get(f"deconv_layers.{i}.weight")
         if weight is None or weight.ndim != 4:
             raise BadInput(f"{path}: its keypoint_head is no heatmap head: it lacks deconv_layers.{i}.weight")
@@ -372,5 +366,6 @@ def _heatmap_head(c_in: int, tensors: dict[str, Tensor], path: Path) -> nn.Modul
 
 
 def _count(tensors: dict[str, Tensor], pattern: str) -> int:
-    """One more than the largest number that ``pattern`` finds in the keys."""
-    return 1 + max((int(m[1]) for m in (re.match(pattern, k) for k in tensors) if m), default=-1)
+    """How many numbers from 0 on ``pattern`` finds in the keys; a layer numbered beyond a gap is a key too many."""
+    found = {m[1] for m in (re.match(pattern, k) for k in tensors) if m}
+    return next(n for n in range(len(found) + 1) if str(n) not in found)

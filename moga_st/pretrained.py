@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
-from moga_st.checkpoint import load_exactly
+from moga_st.checkpoint import build_exactly
 from moga_st.config import ModelConfig
 from moga_st.errors import BadInput, nearest
 from moga_st.models import to_device
 from moga_st.spec import InputSpec
-from moga_st.storage import write_atomically
+from moga_st.storage import parse_json, read_safetensors, write_bytes
 
 SHIPPED = Path(__file__).parent / "weights"
+LARGEST = 1_000_000  # number in the config of a network, in either direction
 
 
 class Weights(NamedTuple):
@@ -48,7 +48,7 @@ def export_weights(
         tensors = {k: v.half() if v.is_floating_point() and v.squeeze().ndim > 1 else v for k, v in tensors.items()}
     content = {"model": model.to_dict(), "input": None if spec is None else spec.to_dict(), "about": about}
     metadata = {"moga_st": json.dumps(content)}
-    write_atomically(path, lambda part: part.write_bytes(safetensors_bytes(tensors, metadata)))
+    write_bytes(path, safetensors_bytes(tensors, metadata))
 
 
 def read_weights(path: Path) -> Weights:
@@ -60,22 +60,35 @@ def read_weights(path: Path) -> Weights:
     if not path.is_file():
         raise BadInput(f"{path}: no such weights file")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = (file.metadata() or {}).get("moga_st")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError) as error:
-        raise BadInput(
-            f"{path}: not a safetensors file ({error}); a published .pth goes through `moga-st convert` first"
-        ) from error
+        tensors, about = read_safetensors(path)
+    except BadInput as error:
+        raise BadInput(f"{error}; a published .pth goes through `moga-st convert` first") from error
+    metadata = about.get("moga_st")
     if metadata is None:
         raise BadInput(f"{path}: safetensors without a moga_st config; `moga-st convert` and training runs write one")
     try:
-        content = json.loads(metadata)
+        content = parse_json(metadata.encode("utf-8", "replace"), "its metadata")
+        _check_numbers(content["model"], "model")
         spec = content.get("input")
         spec = None if spec is None else InputSpec.from_dict(spec)
         return Weights(tensors, ModelConfig.from_dict(content["model"]), content["about"], spec)
-    except (BadInput, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (BadInput, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise BadInput(f"{path}: its config cannot be used: {error}") from error
+
+
+def _check_numbers(value: Any, where: str) -> None:
+    """A network of weights that anybody may have made has no size or count beyond all reason."""
+    if isinstance(value, (int, float)) and abs(value) > LARGEST:
+        raise BadInput(f"{where} is {value:g}, expected at most {LARGEST:,}")
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        _check_numbers(item, f"{where}.{key}")
+
+
+def _check_finite(tensors: dict[str, Tensor], path: Path) -> None:
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise BadInput(f"{path}: {name} holds NaN or infinite values; these weights are damaged")
 
 
 def load_model(path: str | Path, device: torch.device | str = "cpu") -> nn.Module:
@@ -88,8 +101,8 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> nn.Modul
     """
     path = find_weights(Path(path))
     weights = read_weights(path)
-    net = weights.model.build()
-    load_exactly(net, weights.tensors, path)
+    _check_finite(weights.tensors, path)
+    net = build_exactly(weights.model.build, weights.tensors, path)
     return to_device(net, device).eval()
 
 

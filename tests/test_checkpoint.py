@@ -1,3 +1,4 @@
+import json
 import resource
 from pathlib import Path
 
@@ -232,3 +233,117 @@ def test_every_kind_of_misfit_is_listed():
     net = nn.Linear(2, 3)
     with pytest.raises(BadInput, match=r"missing bias; unexpected extra; weight is \(1,\), expected \(3, 2\)"):
         checkpoint.load_exactly(net, {"weight": torch.ones(1), "extra": torch.ones(1)}, "file")
+
+
+def test_the_state_before_is_used_where_the_last_one_is_damaged(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(checkpoint, "PIECE", 65_536)
+    path = tmp_path / "last.pt"
+    for i in range(4):
+        checkpoint.save(path, {"x": torch.full((50_000,), float(i))}, keep=True)
+    count = len(names(tmp_path))
+    assert count == 2 * (1 + 4)  # two states, each an index and its pieces
+    damaged = sorted(tmp_path.glob("last.pt.*"), key=lambda p: p.stat().st_mtime_ns)[-2]
+    raw = bytearray(damaged.read_bytes())
+    raw[40_000] ^= 1  # one bit, amid the numbers
+    damaged.write_bytes(raw)
+    assert checkpoint.load(path)["x"].unique().tolist() == [2.0]
+    said = capsys.readouterr().err
+    assert f"{damaged}: this piece of last.pt is damaged" in said
+    assert "going on from the state before it, last.before.pt" in said
+    checkpoint.save(path, {"x": torch.zeros(3)}, keep=True)  # from which training goes on
+    assert checkpoint.load(path)["x"].tolist() == [0, 0, 0]
+    (tmp_path / "last.before.pt").unlink()
+    checkpoint.save(path, {"x": torch.zeros(3)})
+    assert names(tmp_path) == ["last.pt"]
+
+
+def test_a_damaged_state_without_another_is_refused(tmp_path):
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, {"x": torch.zeros(30_000)})
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(BadInput, match=r"last\.pt: not a readable"):
+        checkpoint.load(path)
+    checkpoint.save(path, {"x": torch.zeros(3)}, keep=True)  # the damaged one is kept, and is of no use
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(BadInput, match=r"last\.pt: not a readable"):
+        checkpoint.load(path)
+
+
+def test_an_index_without_digests_loads_and_one_that_leads_elsewhere_does_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "PIECE", 65_536)
+    path = tmp_path / "run" / "last.pt"
+    path.parent.mkdir()
+    checkpoint.save(path, {"x": torch.arange(50_000)})
+    index = torch.load(path, weights_only=True)
+    torch.save({k: index[k] for k in ("pieces", "bytes")}, path)  # as it was written before there were digests
+    torch.testing.assert_close(checkpoint.load(path)["x"], torch.arange(50_000))
+    for name in ("../last.pt.0123abcd.000", "/etc/passwd", "other.pt", ["x"]):
+        torch.save({**index, "pieces": [name, *index["pieces"][1:]]}, path)
+        with pytest.raises(BadInput, match="does not name pieces beside it"):
+            checkpoint.load(path)
+
+
+def stepped():
+    torch.manual_seed(0)
+    net = nn.Linear(3, 2)
+    optimiser = torch.optim.AdamW([{"params": [net.weight]}, {"params": [net.bias, nn.Parameter(torch.ones(2))]}])
+    net(torch.rand(4, 3)).sum().backward()
+    optimiser.step()
+    return optimiser
+
+
+def test_an_optimiser_without_its_state_is_refused():
+    optimiser = stepped()
+    whole = checkpoint.optimiser_state(optimiser)
+    assert whole["stateless"] == [2]  # the weight that nothing used
+    checkpoint.load_optimiser(optimiser, whole, "x")
+    torch.testing.assert_close(checkpoint.optimiser_state(optimiser), whole, rtol=0, atol=0)
+    first = whole["state"][0]
+    for spoilt in (
+        None,
+        {},
+        {**whole, "state": {}},
+        {**whole, "state": {0: first}},
+        {**whole, "state": {**whole["state"], 1: {}}},
+        {**whole, "state": {**whole["state"], 0: {**first, "exp_avg": torch.zeros(7)}}},
+        {**whole, "state": {**whole["state"], 9: first}},
+    ):
+        with pytest.raises(BadInput, match=r"^x: .*the optimiser's state"):
+            checkpoint.load_optimiser(optimiser, spoilt, "x")
+
+
+def test_a_network_is_held_against_the_tensors_before_it_is_made():
+    tensors = TINY.build().state_dict()
+    net = checkpoint.build_exactly(TINY.build, tensors, "x")
+    torch.testing.assert_close(net.state_dict(), tensors, rtol=0, atol=0)
+
+    def deep() -> nn.Module:
+        return nn.Sequential(*(nn.Linear(1, 1) for _ in range(10**9)))
+
+    with pytest.raises(BadInput, match="asks for more weights than the"):
+        checkpoint.build_exactly(deep, tensors, "x")
+    with pytest.raises(BadInput, match="not a checkpoint of this Linear"):
+        checkpoint.build_exactly(lambda: nn.Linear(10**6, 10**7), tensors, "x")  # 40 TB
+    with pytest.raises(BadInput, match="its network cannot be built"):
+        checkpoint.build_exactly(lambda: nn.Linear(-1, 2), tensors, "x")
+
+
+def test_weights_of_strangers_are_held_against_reason(tmp_path):
+    net, path = TINY.build(), tmp_path / "w.safetensors"
+    net.decoder.readout.bias.data[0] = float("nan")  # type: ignore[union-attr]
+    pretrained.export_weights(path, net, TINY, {})
+    with pytest.raises(BadInput, match=r"w\.safetensors: decoder\.readout\.bias holds NaN"):
+        load_model(path)
+    tensors = TINY.build().state_dict()
+    for change, said in (
+        ({"frames_out": 10**9}, r"model\.frames_out is 1e\+09"),
+        ({"width": 20_000}, "not a checkpoint of this|cannot be built"),
+    ):
+        from safetensors.torch import save_file
+
+        config = {"model": {**TINY.to_dict(), **change}, "about": {}}
+        save_file(tensors, path, {"moga_st": json.dumps(config)})
+        with pytest.raises(BadInput, match=said):
+            load_model(path)

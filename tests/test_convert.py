@@ -1,5 +1,6 @@
 import argparse
 import json
+import math
 import pathlib
 
 import numpy as np
@@ -69,7 +70,7 @@ def test_unreadable_files_are_named(tmp_path):
     with pytest.raises(BadInput, match="no such checkpoint"):
         convert(tmp_path / "none.pth", "openstl")
     (tmp_path / "junk.pth").write_bytes(b"junk" * 100)
-    with pytest.raises(BadInput, match=r"junk\.pth: cannot be read"):
+    with pytest.raises(BadInput, match=r"junk\.pth: not a checkpoint of torch\.save"):
         convert(tmp_path / "junk.pth", "openstl")
 
 
@@ -100,7 +101,7 @@ def test_numpy_numbers_paths_and_counters_beside_the_weights_are_no_hindrance(pu
         net, _, about = convert(tmp_path / "in.pth", "openstl")
         for key, value in net.state_dict().items():
             assert torch.equal(value, expected[key])
-        assert about["training"] == ({"in_shape": [10, 1, 64, 64]} if content is lightning else {})
+        assert about["training"] == ({"in_shape": [10, 1, 64, 64], "fps": 25.0} if content is lightning else {})
         assert (about["weights"], about["beside"]) == ("raw", None)
 
 
@@ -299,3 +300,27 @@ def test_timms_command_line_beside_the_weights_is_no_hindrance(tmp_path, golden)
     with torch.no_grad():
         y = net.eval()(torch.from_numpy(data["x"]))
     np.testing.assert_allclose(y.numpy(), data["y"], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda s: {**s, "dec.readout.bias": torch.tensor([math.nan])}, "readout.bias holds NaN"),
+        (lambda s: {**s, "dec.readout.bias": s["dec.readout.bias"] / 0 + math.inf}, "readout.bias holds NaN"),
+        (lambda s: {**s, "dec.readout.bias": torch.ones(1, dtype=torch.int32)}, "is torch.int32, expected floating"),
+        (
+            lambda s: {**s, "dec.readout.bias": torch.ones(1, dtype=torch.complex64)},
+            "storage of an unknown type: .*ComplexFloat",
+        ),
+        (lambda s: {**s, "hid.enc.1.block.attn.sigma.scale": torch.ones(1, 8, 1, 1)}, "two keys of these weights are"),
+        (lambda s: {**s, "hid.enc.999999999.block.norm1.weight": torch.ones(8)}, "unexpected translator.blocks.99999"),
+        (lambda s: {**s, "hid.enc.0.block.norm1.weight": torch.ones(10**6)}, "cannot be built"),
+        (lambda s: {**s, "hid.enc.0.block.norm1.weight": torch.ones(())}, "no SimVP with a MogaNet translator"),
+        (lambda s: {**s, "dec.readout.bias": torch.ones(1).expand(10**9)}, "larger than its bytes"),
+    ],
+)
+def test_damaged_and_absurd_weights_are_refused(published, tmp_path, spoil, message):
+    path = tmp_path / "in.pth"
+    torch.save(spoil(published[1]), path)
+    with pytest.raises(BadInput, match=message):
+        convert(path, "openstl")

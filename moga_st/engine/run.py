@@ -126,20 +126,20 @@ class Run:
             )
         if average is not net:
             checkpoint.load_exactly(average, saved["average"], path)
-        # rates and decays are this session's own: where they live depends on the runtime
-        groups = optimiser.state_dict()["param_groups"]
-        optimiser.load_state_dict(saved["optimiser"] | {"param_groups": groups})
+        # its rates and decays are this session's own: where they live depends on the runtime
+        checkpoint.load_optimiser(optimiser, saved["optimiser"], path)
         state = RunState(**saved["state"])
         if not (self.folder / "best.safetensors").exists():
             state.best = None  # somebody removed it: the next validation exports again
         return state
 
     def save(self, net: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, state: RunState) -> None:
-        content = {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "state": dataclasses.asdict(state)}
+        content = {"net": net.state_dict(), "optimiser": checkpoint.optimiser_state(optimiser)}
+        content["state"] = dataclasses.asdict(state)
         if average is not net:
             content["average"] = average.state_dict()
         with full_disk(self.folder):
-            checkpoint.save(self.folder / "last.pt", content)
+            checkpoint.save(self.folder / "last.pt", content, keep=True)
             # the record of what is in last.pt must not lag behind it
             self._write_run_json(state)
 

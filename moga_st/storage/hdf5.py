@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,8 @@ _FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
 _GROWTH = 1_100
 _SLACK = 64 * 2**20  # bytes that a data set may declare without having been written
 _MOST = 2_000_000  # links
+_LOOK_S = 20  # seconds
+_SURVIVED: set[tuple[int, int, int, int]] = set()  # files that have been looked at, by device, number, size and time
 
 
 @contextlib.contextmanager
@@ -33,7 +38,12 @@ def open_hdf5(path: Path) -> Iterator[Any]:
     """
     import h5py
 
-    open_file(path).close()
+    with open_file(path) as opened:
+        about = os.fstat(opened.fileno())
+    key = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
+    if key not in _SURVIVED and not _survives(path):
+        raise BadInput(f"{path}: damaged: HDF5 itself crashes or hangs over it; restore a copy")
+    _SURVIVED.add(key)
     try:
         file = h5py.File(path, "r")
     except Exception as error:  # h5py raises whatever it likes for damage
@@ -84,6 +94,48 @@ def attribute(item: Any, name: str, kind: type) -> Any:
         found = "there is none" if value is None else f"it is {value!r:.40}"
         raise BadInput(f"{item.file.filename}: attribute {name} of {item.name}: expected {kind.__name__}, {found}")
     return value
+
+
+def _survives(path: Path) -> bool:
+    """Whether HDF5 lives through looking at all that describes a file, tried in a process of its own: damage there can
+    make the library itself crash.  Where there is no ``fork`` it is not tried."""
+    if not hasattr(os, "fork"):
+        return True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of other threads, which the child has no use for
+        child = os.fork()
+    if not child:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(_LOOK_S)  # which kills: damage can also make it go round for ever
+        with contextlib.suppress(BaseException):  # what is raised is raised again where it is told
+            _look(path)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    return not os.WIFSIGNALED(status)
+
+
+def _look(path: Path) -> None:
+    """In the child: all attributes, and the ends of all data sets."""
+    import faulthandler
+
+    import h5py
+
+    faulthandler.disable()  # a crash is expected here, and no matter
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    with h5py.File(path, "r") as file:
+        _check(file, path)
+
+        def look(_: str, item: Any) -> None:
+            for name in list(item.attrs):
+                with contextlib.suppress(Exception):
+                    item.attrs[name]
+            if isinstance(item, h5py.Dataset) and item.ndim and item.size:
+                for end in (slice(0, 1), slice(-1, None)):
+                    with contextlib.suppress(Exception):
+                        item[end]
+
+        look("", file)
+        file.visititems(look)
 
 
 def _check(file: Any, path: Path) -> None:

@@ -17,11 +17,12 @@ _LONG_MOST = 255  # bytes of an integer
 class Stranger:
     """Something that the file says is a ``name`` of other code: inert, never made or called.
 
-    ``arguments`` and ``state`` are what it would be made of.
+    ``arguments``, ``state`` and ``items`` are what it would be made of.
     """
 
     def __init__(self, name: str, arguments: Any = (), state: Any = None):
         self.name, self.arguments, self.state = name, arguments, state
+        self.items: list[Any] = []
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
@@ -37,6 +38,9 @@ class Named:
 
     def __init__(self, name: str, reader: Reader | None):
         self.name, self.reader = name, reader
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
 
 
 class Unfinished:
@@ -210,11 +214,16 @@ class Machine:
     def _top(self, kind: type) -> Any:
         """The container below the value on top, to which that is added."""
         below = self.stack[-2]
+        if isinstance(below, Stranger):
+            return below.items
         if type(below) is not kind:
             raise ValueError(f"adds to {type(below).__name__} as if it were a {kind.__name__}")
         return below
 
     def _extend(self, values: list[Any]) -> None:
+        if isinstance(self.stack[-1], Stranger):
+            self.stack[-1].items.extend(values)
+            return
         if type(self.stack[-1]) is not list:
             raise ValueError("adds values to what is no list")
         self.stack[-1].extend(values)
@@ -223,6 +232,9 @@ class Machine:
         self._set_items([key, value])
 
     def _set_items(self, values: list[Any]) -> None:
+        if isinstance(self.stack[-1], Stranger):
+            self.stack[-1].items.extend(values)
+            return
         if type(self.stack[-1]) is not dict:
             raise ValueError("sets items of what is no dict")
         _pairs(self.stack[-1], values)

@@ -229,7 +229,8 @@ class _Finished:
         if kind is Stranger:
             value.arguments, first = self.visit(value.arguments)
             value.state, second = self.visit(value.state)
-            return value, 1 + first + second
+            value.items, third = self.visit(value.items)
+            return value, 1 + first + second + third
         if kind is Named and getattr(value.reader, "constant", None) is not None:
             return value.reader.constant, 1
         if kind is Named and self.strangers:

@@ -52,13 +52,14 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise BadInput(f"{path}: not a safetensors file, or damaged ({str(error).splitlines()[0]})") from error
 
 
-def read_torch(path: Path | BinaryIO, strangers: bool = False) -> Any:
+def read_torch(path: Path | BinaryIO, strangers: bool = False, source: Path | str = "checkpoint") -> Any:
     """What ``torch.save`` wrote, in its format of today or from before torch 1.6: tensors on the CPU, plain data.
 
     Args:
         path: a file, or one that is open and can seek.
         strangers: put an inert :class:`moga_st.storage.Stranger` where the file names other code (a log, a config),
             instead of refusing.
+        source: what messages call an open file.
 
     Raises:
         BadInput: see :func:`moga_st.storage.open_file`; it asks for other code, is damaged or larger than the limit, or
@@ -69,7 +70,7 @@ def read_torch(path: Path | BinaryIO, strangers: bool = False) -> Any:
             return _read_torch(file, file_size(file), path, strangers)
     size = path.seek(0, 2)
     path.seek(0)
-    return _read_torch(path, size, getattr(path, "name", "checkpoint"), strangers)
+    return _read_torch(path, size, source, strangers)
 
 
 def _read_torch(file: Any, size: int, source: Path | str, strangers: bool) -> Any:

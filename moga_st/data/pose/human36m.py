@@ -273,6 +273,8 @@ def _from_videopose3d(files: list[Path]) -> Iterator[MotionClip]:
             if world_m.shape[1:] != (32, 3):
                 raise BadInput(f"{path}: {subject} {name} has shape {world_m.shape}, expected (t, 32, 3)")
             world_m = world_m[:, JOINTS_OF_32]
+            if subject not in PLACES:
+                raise BadInput(f"{path}: has a subject {subject!r:.40}, expected {', '.join(PLACES)}")
             views: dict[str, View] = {}
             for i, camera_name in enumerate(CAMERA_NAMES):
                 own = {k: _take(p, data, subject, name, i, len(world_m)) for k, (p, data) in keypoints.items()}

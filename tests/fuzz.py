@@ -1,0 +1,116 @@
+"""``make fuzz``: thousands of damaged files for every reader, in processes with limits on time and memory.
+
+python -m tests.fuzz [--inputs N] [--seed S] [--record FILE] [READER...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import resource
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from moga_st.record import provenance
+from moga_st.storage import write_json
+from tests.fuzz_readers import READERS, Edit, Reader, outcome, spoilt
+
+SECONDS, BYTES = 10, 2 * 2**30
+"""What one input may take, beyond what Python and torch have taken before."""
+AT_ONCE = 40  # inputs a process
+
+
+def random_edits(rng: random.Random) -> list[Edit]:
+    return [(rng.randrange(7), rng.random(), rng.randrange(10_000)) for _ in range(rng.choice((1, 1, 1, 2, 3, 6)))]
+
+
+def _run_some(reader: Reader, seeds: list[int], report: Any) -> None:
+    """In a process of its own: a line of JSON for each input."""
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + BYTES, used + BYTES))
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in seeds:
+            rng = random.Random(seed)
+            content = spoilt(reader, rng.randrange(1000), random_edits(rng))
+            signal.alarm(SECONDS)  # which kills
+            start = time.monotonic()
+            result = "unwritable" if content is None else outcome(reader, content, Path(folder))
+            signal.alarm(0)
+            report.write(json.dumps([seed, result, time.monotonic() - start]) + "\n")
+            report.flush()
+
+
+def run_reader(name: str, seeds: list[int]) -> tuple[Counter[str], list[str], float]:
+    """Outcomes of a reader, by kind; what went wrong, for people; and the longest time of one input."""
+    counts: Counter[str] = Counter()
+    wrong: list[str] = []
+    longest, left = 0.0, list(seeds)
+    while left:
+        some = left[:AT_ONCE]
+        ours, theirs = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(ours)
+            with os.fdopen(theirs, "w") as report:
+                _run_some(READERS[name], some, report)
+            os._exit(0)
+        os.close(theirs)
+        with os.fdopen(ours) as lines:
+            done = [json.loads(line) for line in lines]
+        _, status = os.waitpid(child, 0)
+        for seed, result, seconds in done:
+            kind = result if result in ("accepted", "refused", "unwritable") else "error"
+            counts[kind] += 1
+            longest = max(longest, seconds)
+            if kind == "error":
+                wrong.append(f"{name} seed {seed}: {result[:300]}")
+        left = left[len(done) :]
+        if len(done) < len(some):
+            kind = (
+                "too long" if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM else f"killed ({status})"
+            )
+            counts[kind] += 1
+            wrong.append(f"{name} seed {some[len(done)]}: {kind}")
+            left = left[1:]
+    return counts, wrong, longest
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("readers", nargs="*", default=list(READERS))
+    parser.add_argument("--inputs", type=int, default=7200, help="files in all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--record", type=Path, help="write the counts here, as JSON")
+    args = parser.parse_args()
+    each, counts, wrong = -(-args.inputs // len(args.readers)), {}, []
+    for name in args.readers:
+        first = args.seed * 10**9
+        found, bad, longest = run_reader(name, list(range(first, first + each)))
+        counts[name] = {**dict(sorted(found.items())), "longest_s": round(longest, 2)}
+        wrong += bad
+        print(f"{name:16} {counts[name]}", *bad, sep="\n  ", flush=True)
+    total = sum(v for c in counts.values() for k, v in c.items() if k != "longest_s")
+    print(f"{total} files, {len(wrong)} of them neither read nor refused")
+    if args.record:
+        made_by = provenance(torch.device("cpu"))
+        record = {
+            "files": total,
+            "wrong": len(wrong),
+            "readers": counts,
+            "limits": {"seconds": SECONDS, "bytes": BYTES},
+        }
+        write_json(args.record, {**record, "seed": args.seed, "argv": sys.argv, **made_by})
+    raise SystemExit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()
