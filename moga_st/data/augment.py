@@ -14,6 +14,7 @@ import os
 import random
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,7 +124,13 @@ class TimmAugment:
                 count, multiprocessing.get_context("spawn"), _start, (self.part, self.look, self.config, self.seed)
             )
         pairs = list(zip(numbers.tolist(), draws.tolist(), strict=True))
-        return torch.from_numpy(np.stack(list(self._pool.map(_augment, pairs, chunksize=8))))
+        try:
+            return torch.from_numpy(np.stack(list(self._pool.map(_augment, pairs, chunksize=8))))
+        except BrokenProcessPool as error:
+            raise BadInput(
+                "the processes that augment images did not start or were killed; a script of your own that trains "
+                'needs `if __name__ == "__main__":` around its call, and memory for every process'
+            ) from error
 
     def close(self) -> None:
         if self._pool is not None:
