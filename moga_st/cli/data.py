@@ -1,4 +1,4 @@
-"""`moga-st data RECIPE` and `moga-st data prepare NAME SRC`."""
+"""`moga-st data RECIPE` and `moga-st data prepare NAME SRC`; for clips see :mod:`moga_st.cli.prepare_clips`."""
 
 from __future__ import annotations
 
@@ -54,6 +54,12 @@ are flags, whose help is its docstring's."""
 
 
 def run(argv: list[str]) -> None:
+    if argv[:2] == ["prepare", "clips"] or argv[:1] == ["describe"]:
+        from moga_st.cli import prepare_clips
+
+        run_it = prepare_clips.run_describe if argv[0] == "describe" else prepare_clips.run_prepare
+        run_it(argv[1 if argv[0] == "describe" else 2 :])
+        return
     if argv[:1] == ["prepare"]:
         _prepare(argv[1:])
         return
@@ -84,12 +90,14 @@ def run(argv: list[str]) -> None:
 
 def _prepare(argv: list[str]) -> None:
     if not argv or argv[0].startswith("-"):
-        print(f"usage: moga-st data prepare NAME SRC [FLAGS]\n\nNAME: {', '.join(CONVERTERS)}")
+        print(f"usage: moga-st data prepare NAME SRC [FLAGS]\n\nNAME: clips (your own), {', '.join(CONVERTERS)}")
         print("`moga-st data prepare NAME --help` lists the flags, datasets/NAME/README.md what SRC can be")
         raise SystemExit(0 if argv and argv[0] in ("-h", "--help") else 2)
     name, rest = argv[0], argv[1:]
     if name not in CONVERTERS:
-        raise BadInput(f"data prepare {name!r}: unknown{nearest(name, CONVERTERS)}; there are {', '.join(CONVERTERS)}")
+        raise BadInput(
+            f"data prepare {name!r}: unknown{nearest(name, CONVERTERS)}; there are clips, {', '.join(CONVERTERS)}"
+        )
     prepare = importlib.import_module(CONVERTERS[name]).prepare
     args: Any = tyro.cli(_flags(name, prepare), prog=f"moga-st data prepare {name}", args=rest)
     out = args.out or data_root(args.data_root) / f"{name}.h5"

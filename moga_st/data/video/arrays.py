@@ -45,7 +45,7 @@ class ArrayClip(Clip):
 
 def _as_frames(block: np.ndarray) -> np.ndarray:
     if block.dtype == np.uint8:
-        return block
+        return np.array(block)  # no view of the file, which could not be written to
     if block.dtype == bool:
         return block.astype(np.uint8) * 255
     if block.dtype == np.uint16:

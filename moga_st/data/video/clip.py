@@ -19,6 +19,10 @@ MAX_PIXELS = 8192 * 4320  # of one frame: 8K
 PAPER = (0, 0, 0)  # black, where most clips of moving things have nothing: what transparent pixels are laid on
 
 
+class DamagedClip(UserWarning):
+    """A file is damaged; the whole frames before the damage came."""
+
+
 @dataclass
 class Clip(ABC):
     """One clip.  Only the frames that :meth:`read` is asked for, and what a decoder needs before them, are decoded, one
@@ -46,7 +50,7 @@ class Clip(ABC):
             BadInput: a frame cannot be decoded, and there was no whole one before it.
 
         Warns:
-            UserWarning: the file is damaged; the whole frames before the damage came.
+            DamagedClip: the whole frames before the damage came.
         """
 
 

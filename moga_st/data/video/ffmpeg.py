@@ -23,7 +23,7 @@ from typing import IO, NamedTuple
 import imageio_ffmpeg
 import numpy as np
 
-from moga_st.data.video.clip import Clip, Timeline, check_size, even
+from moga_st.data.video.clip import Clip, DamagedClip, Timeline, check_size, even
 from moga_st.errors import BadInput
 
 FORMATS = (
@@ -148,7 +148,9 @@ class FFmpegClip(Clip):
         if given == 0:
             raise BadInput(f"{self.path}: damaged before frame {first}, no whole frame can be decoded from there on")
         if given < len(shown) or (self.cut and first + given == self.frames):
-            warnings.warn(f"{self.path}: damaged or cut off; its first {first + given} frames serve", stacklevel=2)
+            warnings.warn(
+                f"{self.path}: damaged or cut off; its first {first + given} frames serve", DamagedClip, stacklevel=2
+            )
 
     def _frames_at(self, times_s: list[float]) -> Generator[np.ndarray, None, None]:
         """At each of these moments, in their order, the last frame that has begun; it ends where the damage is."""

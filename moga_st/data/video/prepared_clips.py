@@ -335,6 +335,8 @@ def describe(path: Path) -> str:
         rate = "unknown rate" if math.isnan(about["fps"]) else f"{about['fps']:.6g} frames a second"
         unit = f" in {about['unit']}" if about["unit"] else ""
         lines.append(f"{dtype} {h}x{w}, {', '.join(about['channels'])}{unit}, {rate}")
+        each = zip(about["channels"], np.atleast_1d(about["mean"]), np.atleast_1d(about["std"]), strict=True)
+        lines += [f"  {name} of the training part: mean {mean:.4g}, deviation {std:.4g}" for name, mean, std in each]
         for split in SPLITS:
             group: Any = file[split]
             listed = f", {len(group['start']):,} windows listed" if "start" in group else ""

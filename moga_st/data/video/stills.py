@@ -16,7 +16,7 @@ from typing import IO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from moga_st.data.video.clip import MAX_PIXELS, PAPER, Clip, check_size, even
+from moga_st.data.video.clip import MAX_PIXELS, PAPER, Clip, DamagedClip, check_size, even
 from moga_st.errors import BadInput
 
 GREY, RGB = ("grey",), ("red", "green", "blue")
@@ -82,7 +82,9 @@ class AnimationClip(Clip):
         if given == 0 and error is not None:
             raise BadInput(f"{self.path}: frame {first} cannot be decoded ({error}); save it again") from error
         if error is not None or (self.cut and first + given == self.frames):
-            warnings.warn(f"{self.path}: damaged or cut off; its first {first + given} frames serve", stacklevel=2)
+            warnings.warn(
+                f"{self.path}: damaged or cut off; its first {first + given} frames serve", DamagedClip, stacklevel=2
+            )
 
 
 def open_folder(path: Path) -> Clip:
