@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from PIL import Image
 
 from moga_st import storage
 from moga_st.data.video.arrays import open_grid, open_hdf5, open_npy, open_npz
@@ -176,4 +176,6 @@ def _fit(frame: np.ndarray, channels: int, size: tuple[int, int] | None, *, imag
 
 def resized(pixels: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Float frames (c, h, w) in another size: bilinear, each pixel made of all those that it covers."""
-    return F.interpolate(pixels[None], size, mode="bilinear", align_corners=False, antialias=True)[0]
+    # Pillow takes one thread: a frame is too little work to share, and waiting for other threads costs more than it
+    planes = [Image.fromarray(p).resize((size[1], size[0]), Image.Resampling.BILINEAR) for p in pixels.float().numpy()]
+    return torch.from_numpy(np.stack([np.asarray(p) for p in planes]))
