@@ -25,9 +25,12 @@ if TYPE_CHECKING:
     from moga_st.data.video.clips import Video
 
 
+MMPOSE = ("pose2d", "pose2d_weights", "detector", "detector_weights")  # flags that are mmpose's alone
+
+
 @dataclass(frozen=True)
 class Lift:
-    """Lift people to 3D, from a video (with mmpose) or 2D keypoints; write npz, BVH and an animation of each."""
+    """Lift people to 3D, from a video (by MediaPipe or mmpose) or 2D keypoints; write motion and pictures of each."""
 
     weights: Positional[Path]
     """A .safetensors file, a run's folder, or the name of weights in the package."""
@@ -36,6 +39,8 @@ class Lift:
     YOLO, ViTPose, DeepLabCut, VideoPose3D, or npz; known by what is in it."""
     video: Path | None = None
     """The video that a keypoint file was found in: drawn under the keypoints, and its size and rate are taken."""
+    finder: Literal["auto", "mediapipe", "mmpose"] = "auto"
+    """For a video: what finds people; auto is MediaPipe where it is installed and nothing of mmpose's is given."""
     pose2d: str = "human"
     """For a video: one of mmpose's 2D configs (name, alias or file) whose keypoints are COCO, whole-body, Halpe-26 or
     Human3.6M."""
@@ -71,10 +76,25 @@ class Lift:
     """Smooth the keypoints with a one-euro filter before lifting; turn it off for exact ones."""
     one_euro: OneEuro = dataclasses.field(default_factory=OneEuro)
     """The filter."""
+    space: Literal["world", "camera", "root"] = "world"
+    """world: upright, feet on the floor, still where they stand; camera: as the camera sees it; root: as the network
+    has it, relative to the hip, bones of any length."""
+    pitch_deg: float | None = None
+    """How far the camera looks down, for the world; left out, found from people who stand and where they tread."""
+    roll_deg: float | None = None
+    """How far the camera is turned clockwise; left out, found too, or 0 with --pitch-deg."""
+    focal_px: float | None = None
+    """The camera's focal length in pixels; left out, the image's longer side."""
+    height_m: float | None = None
+    """How tall the people are; left out, as the network has it."""
+    formats: tuple[Literal["npz", "bvh", "glb", "csv", "trc"], ...] = ("npz", "bvh")
+    """Files of motion: npz holds all that is known; bvh and glb (glTF) for animation, csv and trc for biomechanics."""
+    draw: bool = True
+    """Pictures: png, gif and mp4."""
     device: str = "auto"
     """auto (CUDA if there is one), cpu, cuda or cuda:N."""
     out: Path = Path("lifted")
-    """Folder for NAME_personN_3d.npz, .bvh, .png, .gif and .mp4 (NAME_personN_partK_3d where a long absence splits the
+    """Folder for NAME_personN_3d.npz and the other files (NAME_personN_partK_3d where a long absence splits the
     clip); of a video also NAME_lift_2d.json, which `lift` reads."""
     overwrite: bool = False
     """Replace files of these names."""
@@ -95,15 +115,15 @@ def _lift(args: Lift) -> None:
     from moga_st.data.pose.keypoints import holds_keypoints, read_people
     from moga_st.data.video.clips import open_video
     from moga_st.device import setup
-    from moga_st.infer import lift as lifting
     from moga_st.infer import lift_files
+    from moga_st.infer.scene import check_any_lifter, lift_scene
 
     # people are looked for in any other file, which may take long: all that can be checked comes before
     is_video = not args.source.is_dir() and not holds_keypoints(args.source)
     _check_flags(args, is_video)
     device = setup(args.device)
     net = pretrained.load_model(pretrained.find_weights(args.weights), device)
-    lifting.check_lifter(net)
+    check_any_lifter(net)
     video = open_video(args.source) if is_video else None if args.video is None else open_video(args.video)
     file, written = args.source, []
     if is_video:
@@ -125,21 +145,37 @@ def _lift(args: Lift) -> None:
     )
     stems = [lift_files.stem_of(args.out, args.source.stem, k) for k in people]
     if not args.overwrite:
-        lift_files.check_free(stems)
+        lift_files.check_free(stems, (*args.formats, *(lift_files.PICTURES if args.draw else ())))
     args.out.mkdir(parents=True, exist_ok=True)
     results = []
     if video is not None and (turned := lift_files.turned_warning(video)):
         print(f"moga-st: warning: {turned}", file=sys.stderr)
-    for k, stem in zip(people, stems, strict=True):
+    start = time.perf_counter()
+    motions = lift_scene(
+        net,
+        people,
+        device,
+        space=args.space,
+        smooth=args.one_euro if args.smooth else None,
+        focal_px=args.focal_px,
+        pitch_deg=args.pitch_deg,
+        roll_deg=args.roll_deg,
+        height_m=args.height_m,
+    )
+    rate = sum(len(k.points_px) for k in people) / (time.perf_counter() - start)
+    for k, motion, stem in zip(people, motions, stems, strict=True):
         for warning in k.warnings:
             print(f"moga-st: warning: person {k.person}: {warning}", file=sys.stderr)
-        start = time.perf_counter()
-        upright_m = lifting.upright(lifting.lift(net, k, device, args.one_euro if args.smooth else None))
-        seconds = time.perf_counter() - start
         frames = None if video is None else lift_files.frames_of(video, k, from_0=is_video)
-        files = [*written, *lift_files.write_lifted(stem, k, upright_m, args.source.name, frames)]
-        facts = lift_files.facts(k, files, len(upright_m) / seconds)
-        results.append({**facts, "smoothing": dataclasses.asdict(args.one_euro) if args.smooth else None})
+        files = lift_files.write_lifted(stem, k, motion, args.formats, args.source.name, frames, args.draw)
+        facts = lift_files.facts(k, [*written, *files], rate)
+        results.append(
+            {
+                **facts,
+                "space": f"{args.space}; {motion.note.removeprefix(k.note + '; ')}",
+                "smoothing": dataclasses.asdict(args.one_euro) if args.smooth else None,
+            }
+        )
         written = []
     _print(args, results)
 
@@ -165,12 +201,13 @@ def _check_flags(args: Lift, is_video: bool) -> None:
     else:
         if args.everyone and args.person is not None:
             raise BadInput("--everyone and --person: give one of them")
-        for name in ("pose2d", "pose2d_weights", "detector", "detector_weights"):
+        for name in ("finder", *MMPOSE):
             if getattr(args, name) != getattr(Lift, name):
                 raise BadInput(f"--{name.replace('_', '-')}: is for a video; {args.source} holds keypoints already")
     positive = {
         "--fps": (args.fps,),
         "--size-px": args.size_px or (),
+        "--focal-px": (args.focal_px,),
         "--one-euro.min-cutoff-hz": (args.one_euro.min_cutoff_hz,),
         "--one-euro.speed-cutoff-hz": (args.one_euro.speed_cutoff_hz,),
     }
@@ -191,10 +228,16 @@ def _find_people(args: Lift, video: Video, device: torch.device, out: Path) -> N
     from tqdm import tqdm
 
     from moga_st.data.pose.keypoints import write_people
-    from moga_st.integrations.mmpose_2d import PeopleFinder
+    from moga_st.integrations import mediapipe
     from moga_st.storage import write_atomically
 
-    find = PeopleFinder(device, args.pose2d, args.pose2d_weights, args.detector, args.detector_weights)
+    own = any(getattr(args, name) != getattr(Lift, name) for name in MMPOSE)
+    if args.finder == "mediapipe" or (args.finder == "auto" and not own and mediapipe.is_there()):
+        find = mediapipe.PeopleFinder(video.fps)
+    else:
+        from moga_st.integrations import mmpose_2d
+
+        find = mmpose_2d.PeopleFinder(device, args.pose2d, args.pose2d_weights, args.detector, args.detector_weights)
     out.parent.mkdir(parents=True, exist_ok=True)  # before the search, which would be lost
     people = [find(frame) for frame in tqdm(video, "finding people", video.frames, unit="frame")]
     write_atomically(out, lambda part: write_people(part, people, video.size_px, video.fps, find.layout))

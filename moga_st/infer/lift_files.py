@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,23 @@ import imageio_ffmpeg
 import numpy as np
 
 from moga_st.data.pose.bvh import write_bvh
+from moga_st.data.pose.export.gltf import write_gltf
 from moga_st.data.pose.export.motion import Motion, write_npz
+from moga_st.data.pose.export.tables import write_csv, write_trc
 from moga_st.data.pose.keypoints import Keypoints
 from moga_st.data.video.clips import Video
 from moga_st.draw.pose import save_lift
 from moga_st.errors import BadInput
 
-SUFFIXES = ("npz", "bvh", "png", "gif", "mp4")
+WRITERS: dict[str, Callable[[Path, Motion], None]] = {
+    "npz": write_npz,
+    "bvh": lambda path, motion: write_bvh(path, motion.poses_m, motion.fps),
+    "glb": write_gltf,
+    "csv": write_csv,
+    "trc": write_trc,
+}
+"""Of motion, by suffix."""
+PICTURES = ("png", "gif", "mp4")
 
 
 def stem_of(folder: Path, source: str, k: Keypoints) -> Path:
@@ -25,44 +35,43 @@ def stem_of(folder: Path, source: str, k: Keypoints) -> Path:
     return folder / (f"{source}_person{k.person}" + (f"_part{k.part + 1}" if k.parts > 1 else "") + "_3d")
 
 
-def check_free(stems: Iterable[Path]) -> None:
+def check_free(stems: Iterable[Path], suffixes: Sequence[str]) -> None:
     """Refuse to replace files.
 
     Raises:
         BadInput: some are there already.
     """
-    there = [p for stem in stems for s in SUFFIXES if (p := stem.with_name(f"{stem.name}.{s}")).exists()]
+    there = [p for stem in stems for s in suffixes if (p := stem.with_name(f"{stem.name}.{s}")).exists()]
     if there:
         more = f" and {len(there) - 1} more files" if len(there) > 1 else ""
         raise BadInput(f"{there[0]}{more}: there already; give another folder with `out`, or `overwrite`")
 
 
 def write_lifted(
-    stem: Path, k: Keypoints, upright_m: np.ndarray, title: str, frames: Iterable[np.ndarray] | None = None
-) -> Sequence[Path]:
-    """Write a person's npz (:mod:`moga_st.data.pose.export.motion`), BVH and pictures.
+    stem: Path,
+    k: Keypoints,
+    motion: Motion,
+    formats: Sequence[str],
+    title: str = "",
+    frames: Iterable[np.ndarray] | None = None,
+    draw: bool = True,
+) -> list[Path]:
+    """Write a person's motion in each of the formats (:data:`WRITERS`), and pictures of it.
 
     Args:
-        upright_m: root-relative poses (t, 17, 3), x right, y away from the camera, z up.
         frames: the images to draw the keypoints on.
+        draw: whether to make pictures at all.
     """
-    npz, bvh = (stem.with_name(f"{stem.name}.{s}") for s in SUFFIXES[:2])
-    pictures = save_lift(stem, k.points_px, k.size_px, upright_m, k.fps, title, frames)
-    motion = Motion(
-        upright_m,
-        k.fps,
-        k.frames,
-        k.times_s,
-        space="root",
-        confidence=k.points_px[..., 2],
-        keypoints_px=k.points_px,
-        size_px=k.size_px,
-        person=k.person,
-        note=k.note,
-    )
-    write_npz(npz, motion)
-    write_bvh(bvh, upright_m, k.fps)
-    return [npz, bvh, *pictures]
+    paths = [_with(stem, name) for name in formats]
+    for path, name in zip(paths, formats, strict=True):
+        WRITERS[name](path, motion)
+    if not draw:
+        return paths
+    return [*paths, *save_lift(stem, k.points_px, k.size_px, motion.poses_m, k.fps, title, frames)]
+
+
+def _with(stem: Path, suffix: str) -> Path:
+    return stem.with_name(f"{stem.name}.{suffix}")
 
 
 def frames_of(video: Video, k: Keypoints, *, from_0: bool) -> Video:

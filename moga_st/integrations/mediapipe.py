@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator
@@ -174,6 +175,11 @@ def _quiet() -> Iterator[None]:
         os.dup2(before, 2)
         os.close(before)
         os.close(nowhere)
+
+
+def is_there() -> bool:
+    """Whether MediaPipe is installed."""
+    return importlib.util.find_spec("mediapipe") is not None
 
 
 def _import_pose() -> Any:

@@ -109,7 +109,17 @@ def test_lift_writes_poses_bvh_and_pictures(weights, tmp_path, capsys):
     found = keypoints(20)
     np.savez(tmp_path / "k.npz", keypoints=found.points_px, size_px=[1000, 800], fps=25.0, layout="h36m")
     code, out, _ = run(
-        capsys, "lift", weights, tmp_path / "k.npz", "--out", tmp_path / "o", "--device", "cpu", "--json"
+        capsys,
+        "lift",
+        "--space",
+        "root",
+        weights,
+        tmp_path / "k.npz",
+        "--out",
+        tmp_path / "o",
+        "--device",
+        "cpu",
+        "--json",
     )
     assert code == 0
     result = json.loads(out)
@@ -153,7 +163,7 @@ def test_the_frames_of_the_video_lie_under_the_keypoints(weights, tmp_path, caps
     video = grey_gif(tmp_path / "v.gif", 12)
     flags = ["--video", video, "--out", tmp_path / "o", "--device", "cpu", "--json"]
     flags += [] if person is None else ["--person", person]
-    code, out, err = run(capsys, "lift", weights, tmp_path / "k.json", *flags)
+    code, out, err = run(capsys, "lift", "--space", "root", weights, tmp_path / "k.json", *flags)
     assert code == 0, err
     result = json.loads(out)
     # the tall one, who comes first, is the largest and the number 0
@@ -179,6 +189,8 @@ def test_everyone_gets_files_of_their_own_and_none_is_overwritten(weights, tmp_p
     (tmp_path / "k.json").write_text(json.dumps(frames))
     flags = [
         "lift",
+        "--space",
+        "root",
         weights,
         tmp_path / "k.json",
         "--size-px",
@@ -221,7 +233,9 @@ def test_a_body_upside_down_is_warned_of_and_gaps_are_marked(weights, tmp_path, 
     points = np.repeat(points[None], 12, 0)
     points[5:7] = 0
     np.savez(tmp_path / "k.npz", keypoints=points, size_px=[1000, 800], fps=25.0, layout="h36m")
-    code, out, err = run(capsys, "lift", weights, tmp_path / "k.npz", "--out", tmp_path / "o", "--json")
+    code, out, err = run(
+        capsys, "lift", "--space", "root", weights, tmp_path / "k.npz", "--out", tmp_path / "o", "--json"
+    )
     assert code == 0, err
     assert "moga-st: warning: person 0: the body is upside down in the image" in err
     assert "upside down" in json.loads(out)["warnings"][0]
@@ -251,7 +265,7 @@ def test_a_video_that_its_file_turns_is_warned_of(tmp_path):
 def test_a_layout_that_nothing_decides_names_the_flag(weights, tmp_path, capsys):
     points = np.random.default_rng(0).uniform(100, 700, (5, 17, 3))
     np.savez(tmp_path / "k.npz", keypoints=points, size_px=[1000, 800])
-    code, _, err = run(capsys, "lift", weights, tmp_path / "k.npz", "--out", tmp_path / "o")
+    code, _, err = run(capsys, "lift", "--space", "root", weights, tmp_path / "k.npz", "--out", tmp_path / "o")
     assert code == 2
     assert "say which with --layout: h36m or coco or posetrack" in err
 
@@ -261,7 +275,7 @@ def test_every_fifth_frame_plays_as_long_as_the_video(weights, tmp_path, capsys)
     (tmp_path / "k.json").write_text(json.dumps(frames))
     video = grey_gif(tmp_path / "v.gif", 20)
     flags = ["--video", video, "--out", tmp_path / "o", "--device", "cpu", "--json"]
-    code, out, err = run(capsys, "lift", weights, tmp_path / "k.json", *flags)
+    code, out, err = run(capsys, "lift", "--space", "root", weights, tmp_path / "k.json", *flags)
     assert code == 0, err
     assert (json.loads(out)["frames"], json.loads(out)["fps"]) == (4, 4)  # of 20 fps
     assert read_bvh(tmp_path / "o" / "k_person1_3d.bvh").fps == pytest.approx(4)
@@ -303,7 +317,7 @@ def test_wrong_flags_are_named_before_anything_is_done(weights, tmp_path, capsys
     monkeypatch.chdir(tmp_path)
     for name in ("v.m4v", "v.mp4", "k.json", "k.npz"):
         Path(name).write_bytes(b"junk" * 100)
-    code, _, err = run(capsys, "lift", weights, source, "--device", "cpu", *flags)
+    code, _, err = run(capsys, "lift", "--space", "root", weights, source, "--device", "cpu", *flags)
     assert code == 2, err
     assert message in err
     assert not Path("lifted").exists()
@@ -322,6 +336,8 @@ def test_smoothing_is_on_unless_told(weights, tmp_path, capsys, monkeypatch):
         code, out, err = run(
             capsys,
             "lift",
+            "--space",
+            "root",
             weights,
             tmp_path / "k.npz",
             "--out",
@@ -355,7 +371,19 @@ def test_what_counts_as_missing_is_said_by_flags(weights, tmp_path, capsys, monk
     for flags in settings:
         argv = [f"--{k.replace('_', '-')}={v}" for k, v in flags.items()]
         code, _, err = run(
-            capsys, "lift", weights, file, "--out", tmp_path, "--overwrite", "--device", "cpu", "--no-smooth", *argv
+            capsys,
+            "lift",
+            "--space",
+            "root",
+            weights,
+            file,
+            "--out",
+            tmp_path,
+            "--overwrite",
+            "--device",
+            "cpu",
+            "--no-smooth",
+            *argv,
         )
         assert code == 0, err
         expected = lifting.lift(net, read_keypoints(file, **flags), torch.device("cpu"))
@@ -370,12 +398,16 @@ def test_a_video_without_mmpose_says_how_to_get_it_and_what_works_without(weight
     monkeypatch.setitem(sys.modules, "mmpose", None)  # what makes `import mmpose` fail
     monkeypatch.setitem(sys.modules, "mmdet", None)
     out = tmp_path / "o"
-    code, _, err = run(capsys, "lift", weights, grey_gif(tmp_path / "v.gif", 3), "--out", out, "--device", "cpu")
+    code, _, err = run(
+        capsys, "lift", "--space", "root", weights, grey_gif(tmp_path / "v.gif", 3), "--out", out, "--device", "cpu"
+    )
     assert code == 2
     assert not out.exists()
     assert "pip install 'moga-st[mmpose]'" in err
     assert "--video" in err
-    code, _, err = run(capsys, "lift", weights, tmp_path / "none.mp4", "--out", out, "--device", "cpu")
+    code, _, err = run(
+        capsys, "lift", "--space", "root", weights, tmp_path / "none.mp4", "--out", out, "--device", "cpu"
+    )
     assert code == 2
     assert "none.mp4: no such video" in err
 
@@ -391,7 +423,9 @@ def test_a_video_without_mmpose_says_how_to_get_it_and_what_works_without(weight
 def test_bad_keypoint_files_leave_with_code_2(weights, tmp_path, capsys, name, content, message):
     if content is not None:
         (tmp_path / name).write_text(content)
-    code, _, err = run(capsys, "lift", weights, tmp_path / name, "--size-px", 100, 100, "--out", tmp_path / "o")
+    code, _, err = run(
+        capsys, "lift", "--space", "root", weights, tmp_path / name, "--size-px", 100, 100, "--out", tmp_path / "o"
+    )
     assert code == 2
     assert message in err
     assert "Traceback" not in err

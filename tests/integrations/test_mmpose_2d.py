@@ -191,7 +191,7 @@ def test_lift_of_a_video_is_mmposes_keypoints_lifted(pose_weights, video, tmp_pa
     pretrained.export_weights(tmp_path / "w.safetensors", config.build(), config, {})
     flags = ["--pose2d", CONFIG, "--pose2d-weights", pose_weights, "--detector", "whole-image"]
     flags += ["--min-confidence", "0", "--no-smooth", "--device", "cpu", "--out", tmp_path / "o", "--json"]
-    command = [sys.executable, "-m", "moga_st", "lift", tmp_path / "w.safetensors", video, *flags]
+    command = [sys.executable, "-m", "moga_st", "lift", "--space", "root", tmp_path / "w.safetensors", video, *flags]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr

@@ -104,7 +104,10 @@ def place(
     normal = np.einsum("tjai,tjak->tik", scaled, lines)
     path = _solve(normal, np.einsum("tjai,tja->ti", scaled, wanted), _bends(t, fps, PUSH_M_S2))
     if not (path[:, 2] > 0).all():
-        raise BadInput("place: the poses and the keypoints do not go together: the person would be behind the camera")
+        raise BadInput(
+            "the poses and the keypoints do not go together: the person would be behind the camera; lift relative to "
+            "the hip, with `space` root"
+        )
     return path
 
 
