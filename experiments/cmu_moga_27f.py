@@ -26,7 +26,6 @@ def config() -> RunConfig:
         optim=OptimConfig(algorithm="muon", lr=1e-3, weight_decay=0.01, schedule="cosine", warmup=0.05, clip_norm=1.0),
         steps=30_000,
         batch_size=64,
-        shards=2,
         validate_every=2_000,
     )
 

@@ -35,7 +35,6 @@ def config() -> RunConfig:
         ),
         steps=2000,
         batch_size=16,
-        shards=2,
         validate_every=500,
     )
 

@@ -26,7 +26,6 @@ def config() -> RunConfig:
         optim=OptimConfig(lr=1e-3, schedule="onecycle"),
         steps=125_000,
         batch_size=16,
-        shards=2,
         validate_every=6_250,  # 10 epochs
     )
 

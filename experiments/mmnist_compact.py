@@ -30,7 +30,6 @@ def config() -> RunConfig:
         optim=OptimConfig(algorithm="muon", lr=4e-3, schedule="onecycle", clip_norm=1.0, ema_decay=0.995),
         steps=22_000,
         batch_size=8,
-        shards=2,
         validate_every=2_000,
     )
 

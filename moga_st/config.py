@@ -43,13 +43,23 @@ def data_root(given: Path | None) -> Path:
     Raises:
         BadInput: a folder was named and does not exist.
     """
-    named, where = (given, "--data-root") if given else (os.environ.get("MOGA_ST_DATA"), "MOGA_ST_DATA")
+    named, where = (given, "data root") if given else (os.environ.get("MOGA_ST_DATA"), "MOGA_ST_DATA")
     if named:
         root = Path(named).expanduser()
         if not root.is_dir():
             raise BadInput(f"{where}: {root} is no folder; create it or name the folder that holds the data")
         return root
-    return CHECKOUT / "datasets" if CHECKOUT is not None else Path.home() / ".cache" / "moga_st"
+    if CHECKOUT is not None:
+        return CHECKOUT / "datasets"
+    try:
+        return Path.home() / ".cache" / "moga_st"
+    except RuntimeError as error:  # no HOME
+        raise BadInput("data root: there is no home folder to look in; set MOGA_ST_DATA") from error
+
+
+def launched() -> bool:
+    """Whether torchrun started this process, and not a shell that happens to have a RANK."""
+    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"))
 
 
 @dataclass(frozen=True)
@@ -89,6 +99,8 @@ class Config:
         for _ in _import_rooms(cls.rooms):
             pass
         found = {c.kind: c for c in _KINDS.values() if issubclass(c, cls) and c is not cls}
+        # a class of this package that has no short name is a base of others
+        found = {kind: c for kind, c in found.items() if ":" not in kind or not kind.startswith("moga_st.")}
         return dict(sorted(found.items()))
 
     def to_dict(self) -> dict[str, Any]:

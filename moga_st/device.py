@@ -9,6 +9,7 @@ import platform
 import torch
 import torch.distributed as td
 
+from moga_st.config import launched
 from moga_st.errors import BadInput
 
 
@@ -16,26 +17,29 @@ def setup(device: str = "auto") -> torch.device:
     """Pick the device and, under ``torchrun``, join the process group (gloo on the CPU, NCCL on CUDA).
 
     Args:
-        device: "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "cuda:N".
+        device: "auto" (CUDA where there is one, else Metal, else the CPU), "cpu", "cuda", "cuda:N" or "mps".
 
     Raises:
         BadInput: CUDA was asked for and there is none, or the name is not a device.
     """
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        mps = torch.backends.mps.is_available()
+        device = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
-        raise BadInput(f"--device {device}: not a device; use auto, cpu, cuda or cuda:N") from error
-    if chosen.type not in ("cpu", "cuda"):
-        raise BadInput(f"--device {device}: not supported; use auto, cpu, cuda or cuda:N")
+        raise BadInput(f"device {device}: not a device; expected auto, cpu, cuda, cuda:N or mps") from error
+    if chosen.type not in ("cpu", "cuda", "mps"):
+        raise BadInput(f"device {device}: not supported; expected auto, cpu, cuda, cuda:N or mps")
+    if chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise BadInput(f"device {device}: this machine has no Metal device; take cpu")
     if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise BadInput(f"--device {device}: this machine has no usable CUDA device; use --device cpu")
+        raise BadInput(f"device {device}: this machine has no usable CUDA device; take cpu")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise BadInput(f"--device {device}: this machine has {torch.cuda.device_count()} CUDA devices, counted from 0")
+        raise BadInput(f"device {device}: this machine has {torch.cuda.device_count()} CUDA devices, counted from 0")
     if chosen.type == "cpu":
         keep_freed_memory()
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if launched() and int(os.environ["WORLD_SIZE"]) > 1:
         if chosen.type == "cuda":
             chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
             torch.cuda.set_device(chosen)

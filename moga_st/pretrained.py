@@ -70,7 +70,7 @@ def read_weights(path: Path) -> Weights:
         content = parse_json(metadata.encode("utf-8", "replace"), "its metadata")
         _check_numbers(content["model"], "model")
         spec = content.get("input")
-        spec = None if spec is None else InputSpec.from_dict(spec)
+        spec = _spec_of_before(content) if spec is None else InputSpec.from_dict(spec)
         return Weights(tensors, ModelConfig.from_dict(content["model"]), content["about"], spec)
     except (BadInput, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise BadInput(f"{path}: its config cannot be used: {error}") from error
@@ -89,6 +89,19 @@ def _check_finite(tensors: dict[str, Tensor], path: Path) -> None:
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise BadInput(f"{path}: {name} holds NaN or infinite values; these weights are damaged")
+
+
+def _spec_of_before(content: dict[str, Any]) -> InputSpec | None:
+    """What files say of their input that were written before they had a place for it; None where they do not know."""
+    task = content["about"].get("run", {}).get("task", {})
+    size = task.get("motion", {}).get("frame_size")
+    if size is not None:
+        frames = [(task[name], 1, size, size) for name in ("frames_in", "frames_out")]
+        return InputSpec(frames[0], frames[1], ("grey",))
+    if "keypoints" in task:
+        channels = ("x", "y", "confidence") if task["confidence"] else ("x", "y")
+        return InputSpec((task["frames"], 17, len(channels)), (task["frames"], 17, 3), channels)
+    return None
 
 
 def load_model(path: str | Path, device: torch.device | str = "cpu") -> nn.Module:

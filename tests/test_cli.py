@@ -198,7 +198,7 @@ def test_bench_times_the_kernels_against_a_copy_of_their_bytes(capsys):
         (["train", "mmnist_demo", "--optim.l", "1"], "--optim.lr"),
         (["train", "mmnist_demo", "--steps", "many"], "many"),
         (["train", RECIPE, "--device", "cpu", "--model.frames-in", "3"], "frames in: the model has 3, the data 4"),
-        (["train", RECIPE, "--data-root", "/none"], "--data-root: /none is no folder"),
+        (["train", RECIPE, "--data-root", "/none"], "data root: /none is no folder"),
         (["eval", "/none.safetensors"], "/none.safetensors: no such weights file"),
         (["eval", "/none.safetensors", "--lpips", "--split", "val"], "--lpips: is scored on the test set only"),
         (["predict", "/none.safetensors", "/none.npy"], "no such weights file"),

@@ -478,7 +478,7 @@ def test_seeds_give_different_numbers_for_every_update_and_run():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks for CUDA where there is none")
 def test_asking_for_cuda_without_one_is_an_error(runtime):
-    with pytest.raises(BadInput, match="no usable CUDA device; use --device cpu"):
+    with pytest.raises(BadInput, match="no usable CUDA device; take cpu"):
         train(TINY, dataclasses.replace(runtime, device="cuda"))
     with pytest.raises(BadInput, match="not a device"):
         train(TINY, dataclasses.replace(runtime, device="tpu9"))

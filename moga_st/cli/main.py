@@ -99,11 +99,8 @@ def _say(error: BaseException) -> int:
         code, message = 1, str(error)
     else:
         message = f"{type(error).__name__}: {error}; an error of moga-st's own: {DEBUG}=1 shows where"
+    from moga_st.config import launched
+
     if os.environ.get("RANK", "0") == "0" or not launched():  # under torchrun one process speaks for all
         print(f"moga-st: {' '.join(message.split())}", file=sys.stderr)
     return code
-
-
-def launched() -> bool:
-    """Whether torchrun started this process, and not a shell that happens to have a RANK."""
-    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"))

@@ -149,6 +149,8 @@ def lock_file(path: Path) -> BinaryIO:
             import fcntl
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:  # a system with neither
+        print(f"{path}: this system has no locks; do not start the same work twice", file=sys.stderr)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
             file.close()

@@ -107,7 +107,7 @@ def test_tiles_show_no_seams():
     # of a smooth clip nothing is seen of it at all
     smooth = torch.linspace(0, 1, 70).expand(3, 2, 50, 70)
     step = (predict_frames(Shift(), smooth, None, (20, 20)) - Shift()(smooth[None])[0])[inside]
-    assert step.abs().max() < 0.05
+    assert step.abs().max() <= weight_of_edges * 20 / 70
     # and a network that looks at single pixels gives the same to the last bits
     pointwise = nn.Conv3d(3, 2, 1)
     torch.nn.init.constant_(pointwise.weight, 0.3)
