@@ -26,7 +26,8 @@ def test_shipped_weights_are_small_and_say_where_they_come_from(name):
     assert path.stat().st_size < 12e6
     about = pretrained.read_weights(path).about
     assert about["run"]["name"] == name
-    assert about["made_by"]["git"]["clean"]
+    # made by the recipe from a commit, or else they say how
+    assert about["made_by"]["git"]["clean"] or "does not repeat it" in about["how"]
     assert " /" not in json.dumps(about), "a path of the machine it was trained on"
     record = json.loads((RECORDS / f"{name}.json").read_text())
     for fact in ("run", "best_step", "seconds", "made_by"):
