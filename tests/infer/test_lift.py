@@ -293,13 +293,19 @@ def test_only_numbers_of_other_programs_may_count_from_1(from_0, first):
 @pytest.mark.parametrize(
     ("source", "flags", "message"),
     [
-        ("v.m4v", [], "v.m4v: cannot be decoded"),  # and is not taken for JSON
+        ("v.m4v", [], "v.m4v: the index of the recording is missing"),  # and is not taken for JSON
         ("out", [], "out: no such video, keypoint file or folder of them"),
         ("v.mp4", ["--video", "other.mp4"], "--video: v.mp4 is a video itself"),
         ("k.json", ["--pose2d", "body26"], "--pose2d: is for a video; k.json holds keypoints"),
         ("k.json", ["--pose2d-weights", "w.pth"], "--pose2d-weights: is for a video"),
         ("k.npz", ["--detector", "whole-image"], "--detector: is for a video"),
         ("k.npz", ["--detector-weights", "w.pth"], "--detector-weights: is for a video"),
+        ("v.mp4", ["--finder", "mediapipe", "--pose2d", "body26"], "--pose2d: is for mmpose, and --finder mediapipe"),
+        ("k.json", ["--finder", "mmpose"], "--finder: is for a video; k.json holds keypoints"),
+        ("v.mp4", ["--everyone", "--person", "0"], "--everyone and --person: give one of them"),
+        ("v.mp4", ["--height-m", "18"], "--height-m: expected 0.4 to 2.6, got 18"),
+        ("v.mp4", ["--pitch-deg", "91"], "--pitch-deg: expected -90 to 90, got 91"),
+        ("v.mp4", ["--roll-deg", "nan"], "--roll-deg: expected -90 to 90, got nan"),
         ("v.mp4", ["--fps", "0"], "--fps: expected more than 0, got 0"),
         ("v.mp4", ["--size-px", "100", "0"], "--size-px: expected more than 0, got 0"),
         ("v.mp4", ["--min-confidence", "1.5"], "--min-confidence: expected 0 to 1, got 1.5"),

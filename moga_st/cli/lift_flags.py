@@ -1,0 +1,142 @@
+"""The flags of `moga-st lift`, and what each may be."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from moga_st.data.pose.smoothing import OneEuro
+from moga_st.errors import BadInput
+
+MMPOSE = ("pose2d", "pose2d_weights", "detector", "detector_weights")  # flags that are mmpose's alone
+
+
+@dataclass(frozen=True)
+class Lift:
+    """Lift people to 3D, from a video (by MediaPipe or mmpose) or 2D keypoints; write motion and pictures of each."""
+
+    weights: Positional[Path]
+    """A .safetensors file, a run's folder, or the name of weights in the package."""
+    source: Positional[Path]
+    """A video (.mp4, .mov, .gif, ...), or keypoints: a file or folder of COCO, OpenPose, AlphaPose, mmpose, MediaPipe,
+    YOLO, ViTPose, DeepLabCut, VideoPose3D, or npz; known by what is in it."""
+    video: Path | None = None
+    """The video that a keypoint file was found in: drawn under the keypoints, and its size and rate are taken."""
+    finder: Literal["auto", "mediapipe", "mmpose"] = "auto"
+    """For a video: what finds people; auto is MediaPipe where it is installed and nothing of mmpose's is given."""
+    pose2d: str = "human"
+    """For a video: one of mmpose's 2D configs (name, alias or file) whose keypoints are COCO, whole-body, Halpe-26 or
+    Human3.6M."""
+    pose2d_weights: Path | None = None
+    """Its checkpoint; left out, the published one, from torch hub's cache or downloaded."""
+    detector: str | None = None
+    """For a video: one of mmdet's configs (name or file) that finds people; left out, mmpose's own; whole-image takes
+    the frame as one person's box."""
+    detector_weights: Path | None = None
+    """Its checkpoint; left out, the published one."""
+    size_px: tuple[int, int] | None = None
+    """Width and height of the image, where neither file nor video says."""
+    fps: float | None = None
+    """Frame rate of the video, which keypoints of every 5th frame, numbered so, have a fifth of; the video's, else the
+    file's, else 30."""
+    layout: (
+        Literal["h36m", "coco", "body_25", "halpe", "mediapipe", "openpose_18", "posetrack", "coco_wholebody"] | None
+    ) = None
+    """Joint layout; left out, as the file names its joints, or as the body is that they make."""
+    person: int | None = None
+    """The person's number in the file, or as they appear; left out, the one who takes up most of the images."""
+    everyone: bool = False
+    """Lift all people of the file."""
+    ignore_ids: bool = False
+    """Follow people by their places, whatever numbers the file gives them."""
+    clip: str | None = None
+    """Of a file with several clips (VideoPose3D's), the name of one."""
+    min_confidence: float = 0.3
+    """A joint below it counts as missing and is filled in."""
+    max_gap_s: float = 0.5
+    """A joint missing no longer is filled in between where it was seen; one missing longer moves with its neighbour."""
+    smooth: bool = True
+    """Smooth the keypoints with a one-euro filter before lifting; turn it off for exact ones."""
+    one_euro: OneEuro = dataclasses.field(default_factory=OneEuro)
+    """The filter."""
+    space: Literal["world", "camera", "root"] = "world"
+    """world: upright, feet on the floor, still where they stand; camera: as the camera sees it; root: as the network
+    has it, relative to the hip, bones of any length."""
+    pitch_deg: float | None = None
+    """How far the camera looks down, for the world; left out, found from people who stand and where they tread."""
+    roll_deg: float | None = None
+    """How far the camera is turned clockwise; left out, found too, or 0 with --pitch-deg."""
+    focal_px: float | None = None
+    """The camera's focal length in pixels; left out, the image's longer side."""
+    height_m: float | None = None
+    """How tall the people are; left out, as the network has it."""
+    formats: tuple[Literal["npz", "bvh", "glb", "csv", "trc"], ...] = ("npz", "bvh")
+    """Files of motion: npz holds all that is known; bvh and glb (glTF) for animation, csv and trc for biomechanics."""
+    draw: bool = True
+    """Pictures: png, gif and mp4."""
+    device: str = "auto"
+    """auto (CUDA if there is one), cpu, cuda or cuda:N."""
+    out: Path = Path("lifted")
+    """Folder for NAME_personN_3d.npz and the other files (NAME_personN_partK_3d where a long absence splits the
+    clip); of a video also NAME_lift_2d.json, which `lift` reads."""
+    overwrite: bool = False
+    """Replace files of these names."""
+    json: bool = False
+    """Print what was done as JSON."""
+
+
+def given_for_mmpose(args: Lift) -> list[str]:
+    """The flags given that are mmpose's alone."""
+    return [f"--{name.replace('_', '-')}" for name in MMPOSE if getattr(args, name) != getattr(Lift, name)]
+
+
+def check_flags(args: Lift, is_video: bool) -> None:
+    """Refuse flags that contradict the source or each other, or are out of range.
+
+    Raises:
+        BadInput: names the flag.
+    """
+    if args.everyone and args.person is not None:
+        raise BadInput("--everyone and --person: give one of them")
+    if is_video:
+        if not args.source.exists():
+            raise BadInput(f"{args.source}: no such video, keypoint file or folder of them")
+        if args.video is not None:
+            raise BadInput(f"--video: {args.source} is a video itself; leave the flag out")
+        if args.finder == "mediapipe" and (flag := next(iter(given_for_mmpose(args)), None)):
+            raise BadInput(f"{flag}: is for mmpose, and --finder mediapipe was given; leave one of them out")
+    else:
+        for_video = [*(["--finder"] if args.finder != Lift.finder else []), *given_for_mmpose(args)]
+        if for_video:
+            raise BadInput(f"{for_video[0]}: is for a video; {args.source} holds keypoints already")
+    _check_ranges(args)
+
+
+def _check_ranges(args: Lift) -> None:
+    positive = {
+        "--fps": (args.fps,),
+        "--size-px": args.size_px or (),
+        "--focal-px": (args.focal_px,),
+        "--one-euro.min-cutoff-hz": (args.one_euro.min_cutoff_hz,),
+        "--one-euro.speed-cutoff-hz": (args.one_euro.speed_cutoff_hz,),
+    }
+    for flag, values in positive.items():
+        for value in values:
+            if value is not None and not 0 < value < math.inf:
+                raise BadInput(f"{flag}: expected more than 0, got {value}")
+    for flag, value in (("--pitch-deg", args.pitch_deg), ("--roll-deg", args.roll_deg)):
+        if value is not None and not abs(value) <= 90:
+            raise BadInput(f"{flag}: expected -90 to 90, got {value}")
+    if args.height_m is not None and not 0.4 <= args.height_m <= 2.6:  # as `moga_st.infer.person.scaled_to` has it
+        raise BadInput(f"--height-m: expected 0.4 to 2.6, got {args.height_m}")
+    if not 0 <= args.one_euro.beta < math.inf:
+        raise BadInput(f"--one-euro.beta: expected 0 or more, got {args.one_euro.beta}")
+    if not 0 <= args.min_confidence <= 1:
+        raise BadInput(f"--min-confidence: expected 0 to 1, got {args.min_confidence}")
+    if not 0 <= args.max_gap_s < math.inf:
+        raise BadInput(f"--max-gap-s: expected 0 or more, got {args.max_gap_s}")
