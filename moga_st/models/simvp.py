@@ -86,6 +86,10 @@ class SimVPConfig(ModelConfig, kind="simvp"):
     """How `frames_out` comes about: from `frames_in` predicted frames, fewer by truncation and more by rolling out on
     them (roll), or from a layer that makes as many of them as are wanted at once (direct)."""
 
+    residual: bool = False
+    """Predict what changes from the last frame instead of whole frames, and begin with no change: for cameras that
+    stand still and fields that persist."""
+
     @property
     def example_shape(self) -> tuple[int, ...]:
         own = self.fit(InputSpec((None,) * 4))
@@ -256,6 +260,9 @@ class SimVP(nn.Module):
             self.future = Future(self.frames_in, self.frames_out, config.width)
             self.future_first = Future(self.frames_in, self.frames_out, config.width, last=True)
         self.decoder = Decoder(config)
+        if config.residual:
+            nn.init.zeros_(self.decoder.readout.weight)
+            nn.init.zeros_(self.decoder.readout.bias)  # type: ignore[arg-type]
 
     def forward(self, clip: Tensor, frames_out: int | None = None) -> Tensor:
         """(b, frames_in, c, h, w) -> (b, frames_out, c, h, w), as the network sees values; not clipped."""
@@ -283,8 +290,8 @@ class SimVP(nn.Module):
             features = _apart(self.translator(_together(features, t)), t)
         if self.config.future == "direct":
             features, first, t = self.future(features), self.future_first(first), self.frames_out
-        frames = self.decoder(features, first)
-        return rearrange(frames, "(b t) c h w -> b t c h w", t=t)
+        frames = rearrange(self.decoder(features, first), "(b t) c h w -> b t c h w", t=t)
+        return clip[:, -1:] + frames if self.config.residual else frames
 
     def _padded(self, clip: Tensor) -> Tensor:
         down, right = (-size % self.reduction for size in clip.shape[-2:])

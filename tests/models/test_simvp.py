@@ -156,6 +156,18 @@ def test_a_direct_head_gives_any_number_of_frames_in_one_pass(frames_out):
     assert gradient.abs().sum() > 0
 
 
+def test_a_residual_network_begins_as_the_last_frame_and_learns_what_changes():
+    torch.manual_seed(0)
+    net = dataclasses.replace(TINY, residual=True).build()
+    clip = torch.rand(2, 4, 1, 8, 8)
+    torch.testing.assert_close(net(clip, 6), clip[:, -1:].expand(-1, 6, -1, -1, -1), rtol=0, atol=0)
+    plain = TINY.build()
+    weights = {k: torch.randn_like(v) * 0.1 if v.is_floating_point() else v for k, v in plain.state_dict().items()}
+    plain.load_state_dict(weights)
+    net.load_state_dict(weights)
+    torch.testing.assert_close(net(clip), plain(clip) + clip[:, -1:])
+
+
 def test_numbers_left_out_are_the_datas():
     spec = InputSpec((4, 3, 20, 24), (6, 3, 20, 24), ("red", "green", "blue"))
     open_config = SimVPConfig(width=4, layers=2, translator=MogaTranslatorConfig(width=16, depth=2))
