@@ -21,11 +21,12 @@ import numpy as np
 import torch
 import torchvision
 
-from moga_st import checkpoint
 from moga_st.errors import BadInput, nearest
 from moga_st.integrations.mmpose import importing, mmcv_ops  # which also lets torch load what mmengine saved
+from moga_st.storage import Stranger, read_torch
 
 WHOLE_IMAGE = "whole-image"
+_LOG = "mmengine.logging.history_buffer.HistoryBuffer"  # in its Runner's checkpoints, beside the weights
 _OPS = ("carafe", "merge_cells", "modulated_deform_conv", "nms", "roi_align")  # submodules of mmcv.ops that mmdet names
 
 
@@ -217,11 +218,25 @@ def _find_weights(given: Path | None, url: str | None, config: str, flag: str) -
 
 def _tensors(path: Path) -> dict[str, Any]:
     """The weights in a checkpoint by name."""
-    content: Any = checkpoint.load(path)
+    content: Any = read_torch(path, strangers=True)
+    for stranger in _strangers(content, set()):
+        if stranger.name != _LOG:
+            raise BadInput(
+                f"{path}: its pickle asks for {stranger.name}, which is no plain data; do not trust this file"
+            )
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(k, str) for k in state):
         raise BadInput(f"{path}: holds no weights by name; give a checkpoint (.pth) of mmpose or mmdet")
     return {k.removeprefix("module."): v for k, v in state.items()}
+
+
+def _strangers(content: Any, seen: set[int]) -> Iterator[Stranger]:
+    if isinstance(content, Stranger):
+        yield content
+    elif isinstance(content, (dict, list, tuple)) and id(content) not in seen:
+        seen.add(id(content))
+        for value in content.values() if isinstance(content, dict) else content:
+            yield from _strangers(value, seen)
 
 
 def _check_loaded(net: torch.nn.Module, tensors: dict[str, Any], path: Path) -> None:
