@@ -16,7 +16,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,8 @@ class PeopleFinder:
         pose = _import_pose()
         with _quiet():
             self._pose = pose(static_image_mode=True, model_complexity=1, min_detection_confidence=0.5)
+            # its threads report as they start, which this waits for
+            self._pose.process(np.zeros((SMALLEST_PX, SMALLEST_PX, 3), np.uint8))
         self._round = max(1, round(SEARCH_S * fps))  # frames
         self._most = people
         self._known: list[np.ndarray] = []
@@ -75,8 +77,7 @@ class PeopleFinder:
         for box in self._turn(tiles(width, height)) if len(kept) < self._most else []:
             person = self._find(frame, box)
             if person is not None and len(distinct([*kept, person])) > len(kept):
-                # once more, with the person in the middle: a tile may cut them
-                person = self._find(frame, box_around(person, width, height))
+                person = seen_again(lambda box: self._find(frame, box), person, width, height)
                 kept = kept if person is None else distinct([*kept, person])
             if len(kept) >= self._most:
                 break
@@ -132,6 +133,23 @@ def box_around(person: np.ndarray, width: int, height: int) -> Box:
     left, top = np.clip(middle - half, 0, (width, height)).round().astype(int).tolist()
     right, bottom = np.clip(middle + half, 0, (width, height)).round().astype(int).tolist()
     return (left, top, right, bottom) if min(right - left, bottom - top) >= 16 else (0, 0, width, height)
+
+
+def seen_again(
+    find: Callable[[Box], np.ndarray | None], person: np.ndarray, width: int, height: int
+) -> np.ndarray | None:
+    """Someone who was found in a tile, looked for twice more in a crop around the last place: the tile may have cut
+    them, and what looks like a person (the gap between two legs, say) seldom does so in another crop.
+
+    Args:
+        find: the person (33, 3) in a box of the frame.
+
+    Returns:
+        The person (33, 3) in the first of the two, if the second has them at the same place; None otherwise.
+    """
+    whole = find(box_around(person, width, height))
+    again = None if whole is None else find(box_around(whole, width, height))
+    return whole if whole is not None and again is not None and apart(whole, again) < SAME else None
 
 
 def apart(a: np.ndarray, b: np.ndarray) -> float:

@@ -8,7 +8,7 @@ import skimage.data
 
 from moga_st.data.pose.skeleton import MEDIAPIPE33
 from moga_st.errors import BadInput
-from moga_st.integrations.mediapipe import PeopleFinder, apart, box_around, distinct, tiles
+from moga_st.integrations.mediapipe import PeopleFinder, apart, box_around, distinct, seen_again, tiles
 
 needs_mediapipe = pytest.mark.skipif(
     importlib.util.find_spec("mediapipe") is None,
@@ -63,6 +63,25 @@ def test_the_crop_holds_the_person_with_a_margin_and_lies_in_the_image():
     assert box_around(body(5000, 0, 200), 1000, 800) == (0, 0, 1000, 800)  # who has left it is nowhere
 
 
+def test_who_is_new_must_be_seen_twice_more_at_one_place():
+    """A tile may cut a person, so the first of the two may lie elsewhere; what the next no longer shows is nobody."""
+    cut, whole, near, elsewhere = body(400, 300, 80), body(400, 300, 200), body(410, 300, 200), body(500, 300, 200)
+    for answers, expected in (
+        ([whole, near], whole),
+        ([None], None),
+        ([whole, None], None),
+        ([whole, elsewhere], None),
+    ):
+        boxes, left = [], iter(answers)
+
+        def find(box, boxes=boxes, left=left):
+            boxes.append(box)
+            return next(left)
+
+        assert seen_again(find, cut, 1000, 800) is expected
+        assert boxes == [box_around(p, 1000, 800) for p in (cut, whole)][: len(answers)]
+
+
 def test_without_mediapipe_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "mediapipe", None)
     with pytest.raises(BadInput, match="video-pose") as error:
@@ -97,3 +116,10 @@ def test_the_same_person_at_two_places_is_found_twice_at_the_offset():
 @needs_mediapipe
 def test_nobody_is_found_where_nobody_is():
     assert PeopleFinder()(np.full((300, 400, 3), 128, np.uint8)).shape == (0, 33, 3)
+
+
+@needs_mediapipe
+def test_nothing_is_said_on_stderr_between_the_frames(capfd):
+    finder = PeopleFinder()
+    finder(np.full((300, 400, 3), 128, np.uint8))
+    assert capfd.readouterr().err == ""
