@@ -1,9 +1,9 @@
 """mmpose and this package, each in the other.  mmpose is the extra ``moga-st[mmpose]``; all works without it but this.
 
 For mmpose's users: importing this module puts our backbones and our data set in mmpose's registries (see
-``mmpose_models.py``, ``mmpose_data.py``) and lets mmengine load its own checkpoints with today's torch.  A config of
-mmpose's asks for it with ``custom_imports = dict(imports=['moga_st.integrations.mmpose'])``, as those under
-``experiments/mmpose/`` do.
+``mmpose_models.py``, ``mmpose_data.py``) and lets mmengine load its own checkpoints with today's torch
+(see ``mmengine_checkpoints.py``).  A config of mmpose's asks for it with
+``custom_imports = dict(imports=['moga_st.integrations.mmpose'])``, as those under ``experiments/mmpose/`` do.
 
 For ours: mmpose's lifters as baselines of the pose task, with mmpose's own layers and heads: VideoPose3D's temporal
 convolution network (arXiv 1811.11742), SimpleBaseline3D (arXiv 1705.03098), MotionBERT's DSTFormer (arXiv 2210.06551).
@@ -21,21 +21,18 @@ import contextlib
 import importlib
 import importlib.util
 import math
-import pickle
 import sys
 import types
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from moga_st.config import ModelConfig
 from moga_st.errors import BadInput
+from moga_st.integrations.mmengine_checkpoints import allow_mmengine_checkpoints
 
 JOINT_COUNT = 17
 
@@ -308,31 +305,6 @@ class _StandIn(types.ModuleType):
 class _MissingOperator(nn.Module):
     def __init__(self, *_arguments: object, **_named: object):
         raise ImportError(f"{type(self).__name__} needs the compiled mmcv; mmcv-lite is installed")
-
-
-def allow_mmengine_checkpoints() -> None:
-    """Let ``torch.load`` read what mmengine 0.10 writes beside tensors: its log, a few numpy arrays and numbers.
-
-    Since torch 2.6 it refuses all that is not on a list; this puts those names on it and switches nothing off.
-    """
-    history = importlib.import_module("mmengine.logging").HistoryBuffer
-
-    def statistic(owner: object, name: str) -> object:
-        # how pickle refers to the methods that a HistoryBuffer carries with it; the real getattr would reach anything
-        if owner is not history or name not in ("min", "max", "current", "mean"):
-            raise pickle.UnpicklingError(f"asks for the attribute {name!r} of {owner!r}; do not trust this file")
-        return getattr(history, name)
-
-    array: Any = np.zeros(1).__reduce__()[0]
-    scalar: Any = np.float64(0).__reduce__()[0]
-    numpy_names = [
-        (function, f"numpy.{core}.multiarray.{name}")
-        for core in ("core", "_core")  # numpy 1 and 2
-        for function, name in ((array, "_reconstruct"), (scalar, "scalar"))
-    ]
-    dtypes = {type(np.dtype(code)) for code in "?" + np.typecodes["AllInteger"] + np.typecodes["Float"]}
-    plain = [bytes, np.ndarray, np.dtype, *dtypes, *numpy_names]  # bytes() is what an empty array holds
-    torch.serialization.add_safe_globals([history, (statistic, "builtins.getattr"), *plain])
 
 
 def register() -> None:

@@ -305,47 +305,7 @@ def test_the_lifters_arguments(tmp_path):
         net.init_weights()
 
 
-# --- checkpoints under torch's safe loading
-
-
-def test_mmengines_log_loads_and_code_still_does_not(tmp_path):
-    from mmengine.logging import HistoryBuffer
-
-    import moga_st.integrations.mmpose  # noqa: F401
-
-    log = HistoryBuffer([1.5, 2.5], [1, 1])
-    numbers = {"best": np.float64(0.5), "seed": np.int64(3), "state": np.arange(4, dtype=np.uint32)}
-    hub = {"loss": log, "none yet": HistoryBuffer()}
-    torch.save({"message_hub": hub, **numbers}, tmp_path / "ok.pth")
-    back = torch.load(tmp_path / "ok.pth")  # weights_only, torch's default
-    assert back["message_hub"]["loss"].mean() == 2.0
-    assert back["message_hub"]["loss"].current() == 2.5
-    assert len(back["message_hub"]["none yet"].data[0]) == 0
-    assert (back["best"], back["seed"]) == (0.5, 3)
-    np.testing.assert_array_equal(back["state"], np.arange(4, dtype=np.uint32))
-    for evil in (Reaching(HistoryBuffer, "__init__"), Reaching(log, "mean"), Opening(str(tmp_path / "ran"))):
-        torch.save({"x": evil}, tmp_path / "evil.pth")
-        with pytest.raises(Exception, match=r"do not trust this file|Weights only load failed"):
-            torch.load(tmp_path / "evil.pth")
-    assert not (tmp_path / "ran").exists()
-
-
-class Reaching:
-    """Pickles as getattr(owner, name): how pickled code reaches what it then calls."""
-
-    def __init__(self, owner: Any, name: str):
-        self.parts = owner, name
-
-    def __reduce__(self) -> Any:
-        return getattr, self.parts
-
-
-class Opening:
-    def __init__(self, path: str):
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return open, (self.path, "w")
+# --- a fresh process
 
 
 def test_reading_a_config_is_enough_in_a_fresh_process():
