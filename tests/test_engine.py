@@ -366,13 +366,13 @@ def test_a_weight_that_is_not_finite_is_never_saved(runtime, monkeypatch):
 def test_a_full_disk_stops_the_run_and_loses_nothing(straight, runtime, monkeypatch):
     original, calls = checkpoint.save, 0
 
-    def save(path, state):
+    def save(path, state, **options):
         nonlocal calls
         calls += 1
         if calls < 4:
-            return original(path, state)
+            return original(path, state, **options)
         with limited(5000):
-            return original(path, state)
+            return original(path, state, **options)
 
     monkeypatch.setattr(checkpoint, "save", save)
     with pytest.raises(RunFailed, match=r"cannot be written.*free some space"):

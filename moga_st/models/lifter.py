@@ -145,7 +145,8 @@ class JointGrid(nn.Module):
         # it starts by giving the frames of a position one and the same value, and the blend between these is then
         # linear interpolation: motion is smooth until training finds what is not
         with torch.no_grad():
-            self.unfold.weight.copy_(self.unfold.weight[:width].repeat(patch, 1, 1, 1))
+            first = self.unfold.weight[:width].clone()
+            self.unfold.weight.view(patch, *first.shape).copy_(first)
         self.blend = nn.Conv2d(width, width, (3, 1), groups=width, bias=False)
         nn.init.constant_(self.blend.weight, 1 / 3)
         self.norm = nn.BatchNorm2d(width)

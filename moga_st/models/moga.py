@@ -145,7 +145,8 @@ class MogaBlock(nn.Module):
 
 def init_conv(module: nn.Module) -> None:
     """Normal(0, sqrt(2 / fan_out)) with the fan-out counted per group; biases start at zero."""
-    if isinstance(module, nn.Conv2d):
+    # on the meta device there is nothing to draw, and torch would import its compiler for it
+    if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
         fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
         nn.init.normal_(module.weight, 0.0, (2.0 / fan_out) ** 0.5)
         if module.bias is not None:
