@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import itertools
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -226,21 +227,49 @@ def _training(config: RunConfig, task: Task, args: BenchRecipe, device: torch.de
     for row in rows:
         row["roofline"] = 1e3 * roofline.seconds / row["ms"]
     if args.shared and device.type == "cpu":
-        rows += _beside_another(steps, rows, config.batch_size, args)
+        rows += _beside_another(steps, config.batch_size, args)
     return [*rows, {"what": "training step, roofline", "batch": config.batch_size} | least(roofline)]
 
 
-def _beside_another(steps: Steps, alone: list[dict[str, Any]], size: int, args: BenchRecipe) -> list[dict[str, Any]]:
-    """The steps of the whole batch and in shards again; "ratio" is the speed that is kept."""
+def _beside_another(steps: Steps, size: int, args: BenchRecipe) -> list[dict[str, Any]]:
+    """The step of the whole batch and that in shards while another program keeps one core busy; "ratio" is the speed
+    against that of the cores that are left, which the step in shards shows on them with nothing beside it."""
     chosen = {name: step for name, step in steps.items() if name == "eager" or "shards" in name}
+    in_shards = next((name for name in chosen if "shards" in name), "eager")
+    free = f"{in_shards}, on all cores but one"
+    rows = [timed(f"training step, {free}", size, _seconds({free: on_fewer_cores(chosen[in_shards])}, args)[free])]
     with busy_core():
-        times = measure(chosen, args.repeats, torch.device("cpu"))
-    rows = []
-    for name, (seconds, _) in times.items():
-        before = next(row for row in alone if row["what"].endswith(f", {name}"))
+        times = _seconds(chosen, args)
+    for name, seconds in times.items():
         row = timed(f"training step beside another program, {name}", size, seconds)
-        rows.append(row | {"ratio": row["samples/s"] / before["samples/s"], "against": before["what"]})
+        rows.append(row | {"ratio": row["samples/s"] / rows[0]["samples/s"], "against": rows[0]["what"]})
     return rows
+
+
+def _seconds(steps: Steps, args: BenchRecipe) -> dict[str, float]:
+    return {name: found[0] for name, found in measure(steps, args.repeats, torch.device("cpu")).items()}
+
+
+def on_fewer_cores(step: Callable[[], object]) -> Callable[[], None]:
+    """The step on all cores but one, as far as its threads are begun in it.
+
+    Raises:
+        BadInput: this system lets no program choose its cores, or has one core.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        raise BadInput("shared: this system lets no program choose its cores; leave it out")
+    cores = os.sched_getaffinity(0)
+    if len(cores) < 2:
+        raise BadInput("shared: expected two cores or more, of which another program takes one; this has one")
+
+    def on_them() -> None:
+        os.sched_setaffinity(0, sorted(cores)[1:])
+        try:
+            step()
+        finally:
+            os.sched_setaffinity(0, cores)
+
+    return on_them
 
 
 @contextmanager

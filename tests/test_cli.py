@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from moga_st import load_model, pretrained
+from moga_st.bench import on_fewer_cores
 from moga_st.cli import main
+from moga_st.errors import BadInput
 from moga_st.scores import Scores
 
 ROOT = Path(__file__).parents[1]
@@ -170,6 +172,25 @@ def test_bench_reports_ratios(trained, capsys):
     inference = rows["inference, eager"]
     assert inference["samples/s"] == pytest.approx(2e3 / inference["ms"])
     assert inference["frames/s"] == pytest.approx(4 * inference["samples/s"])  # four frames come out
+
+
+def test_bench_measures_what_a_machine_that_is_shared_keeps(trained, capsys, monkeypatch):
+    cores = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {4, 7}, raising=False)
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _, chosen: cores.append(set(chosen)), raising=False)
+    flags = ("--shared", "--no-compile", "--repeats", 1, "--device", "cpu", "--data-root", trained, "--json")
+    code, out, _ = run(capsys, "bench", RECIPE, *flags, "--batch-size", 4, "--batch-sizes", 1)
+    assert code == 0
+    rows = {r["what"]: r for r in json.loads(out)["rows"]}
+    free = rows["training step, in 2 shards, on all cores but one"]
+    for name in ("eager", "in 2 shards"):
+        row = rows[f"training step beside another program, {name}"]
+        assert row["against"] == free["what"]
+        assert row["ratio"] == pytest.approx(row["samples/s"] / free["samples/s"])
+    assert cores == [{7}, {4, 7}] * (len(cores) // 2)  # and back
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {4}, raising=False)
+    with pytest.raises(BadInput, match="expected two cores"):
+        on_fewer_cores(dict)
 
 
 def test_bench_times_a_network_of_no_recipe(capsys):
