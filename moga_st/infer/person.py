@@ -58,8 +58,9 @@ def lift_person(
     """Poses (t, 17, 3) in camera space, metres: x right, y down, z forward, from canonical keypoints (t, 22, 3).
 
     Windows overlap by half and are blended, or lie side by side without ``overlap``; each prediction is averaged with
-    that of its mirror image.  Without ``focal_px`` it is :func:`assumed_focal_px`; a wrong one moves the person nearer
-    or further and hardly changes the pose.
+    that of its mirror image.  For a lifter for live use (``last`` in its config) a window ends with each frame, so that
+    nothing later has a part in its pose.  Without ``focal_px`` it is :func:`assumed_focal_px`; a wrong one moves the
+    person nearer or further and hardly changes the pose.
 
     Raises:
         BadInput: see :func:`to_rays`.
@@ -74,13 +75,28 @@ def lift_person(
 
 def _lift(net: PersonLifter, rays: Tensor, interval_s: float, device: torch.device, overlap: bool) -> np.ndarray:
     t, length = len(rays), net.config.frames
-    starts = windows(t, length, max(1, length // 2)) if overlap else np.arange(0, t, length)
+    live = net.config.last is not None
+    if live:
+        starts = np.arange(t) - (length - 1)
+    else:
+        starts = windows(t, length, max(1, length // 2)) if overlap else np.arange(0, t, length)
+    x = windows_of(rays, starts, length, interval_s)
+    poses = torch.cat([mirrored(net, part.to(device)).cpu() for part in x.split(BATCH)]).numpy()
+    return poses[:, -1] if live else blend(poses, starts, t)
+
+
+def windows_of(rays: Tensor, starts: np.ndarray, length: int, interval_s: float) -> Tensor:
+    """The windows of (t, 22, 4) that begin at ``starts`` (n,): (n, length, 22, 4).  Beyond the ends the first or last
+    frame is repeated, and time goes on."""
     numbers = torch.from_numpy(starts[:, None] + np.arange(length))
-    x = rays[numbers.clamp(0, t - 1)]  # beyond the ends the first or last frame is repeated, and time goes on
-    x[..., 3] = numbers[..., None] * interval_s
-    parts = [part.to(device) for part in x.split(BATCH)]
-    poses = torch.cat([((net(part) + flip(net(flip(part)))) / 2).float().cpu() for part in parts]).numpy()
-    return blend(poses, starts, t)
+    x = rays[numbers.clamp(0, len(rays) - 1)]
+    seconds = (numbers * interval_s).to(x)[..., None, None].expand(*x.shape[:-1], 1)
+    return torch.cat([x[..., :3], seconds], -1)
+
+
+def mirrored(net: PersonLifter, windows: Tensor) -> Tensor:
+    """What the net makes of windows (n, t, 22, 4), averaged with the mirror image of what it makes of the mirrored."""
+    return ((net(windows) + flip(net(flip(windows)))) / 2).float()
 
 
 def smooth_seen(keypoints_px: np.ndarray, fps: float, smooth: OneEuro) -> np.ndarray:

@@ -15,7 +15,7 @@ keypoints of :data:`moga_st.data.pose.skeleton.CANONICAL`, ``j`` the 17 joints o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -54,6 +54,9 @@ class PersonLifterConfig(ModelConfig, kind="person_lifter"):
     """Drop-path rate of the last block; it rises linearly from 0."""
     heads: int = 4
     """Heads of the attention over joints; must divide `width`."""
+    last: int | None = None
+    """Give the poses of so many of the window's last frames only, for live use: `lift` shows such a lifter a window
+    that ends with each frame, and takes the last pose. Left out, of all frames."""
 
     @property
     def example_shape(self) -> tuple[int, ...]:
@@ -66,7 +69,8 @@ class PersonLifterConfig(ModelConfig, kind="person_lifter"):
                 f"{spec.shape}"
             )
         agreed("frames", self.frames, spec.shape[0], 27)
-        return self
+        given = spec.target[0] if spec.target and spec.target[0] != spec.shape[0] else None
+        return self if given is None else replace(self, last=agreed("last", self.last, given, given))
 
     def build(self) -> PersonLifter:
         return PersonLifter(self)
@@ -112,7 +116,8 @@ def sight(keypoints: Tensor) -> Sight:
 
 class PersonLifter(JointGrid):
     """Maps keypoints (b, t, 22, 4) to poses (b, t, 17, 3) in camera space, metres: x right, y down, z forward, the
-    camera at the origin.  A pose less its Hip is root-relative; the Hip is the root's path.
+    camera at the origin.  A pose less its Hip is root-relative; the Hip is the root's path.  With ``last`` in the
+    config it gives so many last frames only.
 
     The channels are normalised image coordinates ``x = (u - cu) / f`` and y (u and the principal point cu in pixels,
     f the focal length in pixels), confidence, 0 for a keypoint that is not seen, and the frame's time in seconds.
@@ -127,6 +132,8 @@ class PersonLifter(JointGrid):
 
     def __init__(self, config: PersonLifterConfig):
         self.check("PersonLifter", config.width, config.patch, config.heads, config.frames)
+        if config.last is not None and not 1 <= config.last <= config.frames:
+            raise BadInput(f"PersonLifter last: expected 1 to the {config.frames} frames, got {config.last}")
         embed = nn.Conv2d((_PER_KEYPOINT + _PER_FRAME) * config.patch, config.width, 1)
         size = (config.width, config.depth, config.patch)
         super().__init__(embed, *size, config.ffn_ratio, config.drop_path, config.heads)
@@ -154,11 +161,12 @@ class PersonLifter(JointGrid):
         face = rearrange(seen.keypoints.index_select(2, self.face), "b (n p) k c -> b (p k c) n 1", p=patch)
         face = rearrange(self.embed_face(face), "b (two c) n 1 -> b two c n 1", two=2)
         x = x + (face * self.head_place[:, None, None]).sum(1)
-        x = self.norm(self.frames(x)).float()
+        first = 0 if self.config.last is None else max(0, t - self.config.last)
+        x = self.norm(self.frames(x)[:, :, first:t]).float()
         pose = rearrange(self.head(x), "b c t j -> b t j c").float().index_select(2, self.inverse)
         hip = self.root(x.mean(3, keepdim=True)).float().squeeze(3).mT  # (b, t, 3): place about the mean, log of depth
         depth = (3 * torch.tanh(hip[..., 2:] / 3)).exp() * _SPREAD_M / seen.spread
-        root = torch.cat([(seen.mean + hip[..., :2] * seen.spread) * depth, depth], -1)
+        root = torch.cat([(seen.mean[:, first:t] + hip[..., :2] * seen.spread) * depth, depth], -1)
         turned = pose - pose[:, :, HIP : HIP + 1] + root[:, :, None]
         # sums of products and no matrix product, which a GPU may be allowed to round to ten bits (TF32)
-        return (turned[..., :, None] * seen.rotation[:, None, None]).sum(-2)[:, :t]
+        return (turned[..., :, None] * seen.rotation[:, None, None]).sum(-2)

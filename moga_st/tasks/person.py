@@ -23,6 +23,7 @@ from moga_st.data.pose.bodies import to_motion
 from moga_st.data.pose.checks import Shot
 from moga_st.data.pose.detector_noise import DetectorNoise
 from moga_st.data.pose.person_windows import PersonWindows, Variety, person_windows
+from moga_st.data.pose.prepared_poses import MotionClip
 from moga_st.data.pose.skeleton import CANONICAL, JOINTS
 from moga_st.data.pose.sources import CMUConfig, PoseDataConfig
 from moga_st.draw.pose import LiftedClip
@@ -53,6 +54,8 @@ class PersonConfig(TaskConfig, kind="person"):
     """How training windows differ from it."""
     frames: int = 27
     """Frames the model sees at once."""
+    last: int | None = None
+    """Train and score a lifter for live use, which gives the poses of so many of the last of them; left out, of all."""
     velocity_weight: float = 0.5
     """Weight of the velocity's error beside the pose's."""
     root_weight: float = 0.3
@@ -63,11 +66,15 @@ class PersonConfig(TaskConfig, kind="person"):
     """Tell the evaluated model each camera's focal length; else `lift`'s assumption stands."""
     val_clips: int = 16
     """Validation clips used (spread over all)."""
+    test_clips: int | None = None
+    """Test clips used (spread over all); left out, all."""
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.frames % 2 == 0:
             raise BadInput(f"task.frames: expected an odd number, which has a centre, got {self.frames}")
-        at_least_1(self, "val_clips")
+        if self.last is not None and not 1 <= self.last < self.frames:
+            raise BadInput(f"task.last: expected 1 to {self.frames - 1}, fewer than the frames, got {self.last}")
+        at_least_1(self, "val_clips", *([] if self.test_clips is None else ["test_clips"]))
 
     def build(self, setting: Setting) -> PersonLifting:
         return PersonLifting(self, setting)
@@ -83,10 +90,10 @@ class PersonLifting:
         sets = config.data.load(setting.data_root)
         if not sets.val:
             raise BadInput(f"{sets.source}: has no clips to validate on; prepare the whole data set")
-        spread = np.unique(np.linspace(0, len(sets.val) - 1, min(config.val_clips, len(sets.val))).round().astype(int))
-        self.clips = {"val": [sets.val[i] for i in spread], "test": sets.test}
+        self.clips = {"val": _some(sets.val, config.val_clips), "test": _some(sets.test, config.test_clips)}
         self.motion = to_motion(sets.train, setting.device)
-        inputs, poses = (config.frames, len(CANONICAL), len(CHANNELS)), (config.frames, len(JOINTS), 3)
+        self.given = config.last or config.frames  # frames that the model gives
+        inputs, poses = (config.frames, len(CANONICAL), len(CHANNELS)), (self.given, len(JOINTS), 3)
         self.spec = InputSpec(inputs, poses, CHANNELS)
         self.data_fingerprint = sets.fingerprint
         self.facts: dict[str, Any] = {
@@ -97,7 +104,9 @@ class PersonLifting:
                 "noise": config.noise.to_dict(),
                 "focal length": "told" if config.focal_known else "assumed",
                 "frames": config.frames,
-                "windows": "side by side",
+                "windows": "side by side"
+                if config.last is None
+                else "one that ends with each frame, for its last pose",
                 "flip_test": True,
                 "selected_on": f"subjects {', '.join(sorted({clip.subject for clip in sets.val}))}",
             },
@@ -117,7 +126,7 @@ class PersonLifting:
     def loss(self, net: nn.Module, batch: PersonWindows, step: Tensor) -> Tensor:  # noqa: ARG002
         """MPJPE, the velocity's error in metres a frame, and the root's error over its distance, weighted; windows that
         show fewer than five keypoints a frame teach nothing and are left out."""
-        pred, target = net(batch.keypoints).float(), batch.poses_m
+        pred, target = net(batch.keypoints).float(), batch.poses_m[:, -self.given :]
         if pred.shape != target.shape:
             raise BadInput(f"the model gives poses {tuple(pred.shape)}, the task has {tuple(target.shape)}")
         weight = ((batch.keypoints[..., 2] > 0).sum(2).float().mean(1) >= 5).float()
@@ -186,6 +195,13 @@ class PersonLifting:
     def _lift(self, net: nn.Module, shot: Shot) -> Tensor:
         focal_px = shot.focal_px if self.config.focal_known else None
         return torch.from_numpy(lift_shot(net, shot, self.setting.device, focal_px))
+
+
+def _some(clips: list[MotionClip], count: int | None) -> list[MotionClip]:
+    """So many of the clips, spread over all."""
+    if count is None or count >= len(clips):
+        return clips
+    return [clips[i] for i in np.linspace(0, len(clips) - 1, count).round().astype(int)]
 
 
 def measure(pairs: list[tuple[Tensor, Tensor]]) -> dict[str, float]:

@@ -10,7 +10,16 @@ from moga_st.data.pose.skeleton import COCO17, bone_lengths, to_canonical
 from moga_st.data.pose.smoothing import OneEuro
 from moga_st.errors import BadInput
 from moga_st.infer.lift import check_lifter, lift
-from moga_st.infer.person import assumed_focal_px, lift_person, scaled_to, smooth_seen, stature_m, to_rays
+from moga_st.infer.person import (
+    assumed_focal_px,
+    lift_person,
+    mirrored,
+    scaled_to,
+    smooth_seen,
+    stature_m,
+    to_rays,
+    windows_of,
+)
 from moga_st.models.lifter import LifterConfig
 from moga_st.models.person import PersonLifter, PersonLifterConfig
 
@@ -126,3 +135,30 @@ def test_lift_reads_what_the_detector_named_and_nothing_made_up():
     assert check_lifter(net) is net
     with pytest.raises(BadInput, match="takes none"):
         lift(LifterConfig(frames=9, channels=3, width=8, depth=1).build(), found, CPU, focal_px=500)
+
+
+def test_no_later_frame_has_a_part_in_a_pose_of_a_lifter_for_live_use():
+    """By the gradient of each frame's pose, and by what changes if the later frames do."""
+    torch.manual_seed(0)
+    net = PersonLifterConfig(frames=9, width=8, depth=2, last=3).build().eval()
+    for layer in net.layers.modules():  # blocks start as the identity: let every path count
+        for name, value in layer.named_parameters(recurse=False):
+            if name in ("scale1", "scale2", "sigma"):
+                torch.nn.init.constant_(value, 0.5)
+            elif value.ndim > 1:
+                torch.nn.init.normal_(value, std=0.2)
+    t, now = 14, 8
+    rays = to_rays(keypoints(t), SIZE, 800.0, 25.0).requires_grad_()
+    starts = np.arange(t) - (net.config.frames - 1)
+    poses = mirrored(net, windows_of(rays, starts, net.config.frames, 1 / 25))[:, -1]
+    (gradient,) = torch.autograd.grad(poses[now].square().sum(), rays)
+    by_frame = gradient.abs().sum((1, 2))
+    assert (by_frame[now + 1 :] == 0).all()
+    assert (by_frame[: now + 1] > 0).all()  # the whole window of nine
+    x = keypoints(t)
+    other = x.copy()
+    other[now + 1 :] = keypoints(40)[: t - now - 1]
+    lifted, changed = (lift_person(net, k, SIZE, 25.0, CPU, 800.0) for k in (x, other))
+    np.testing.assert_array_equal(lifted[: now + 1], changed[: now + 1])
+    assert np.abs(lifted[now + 1 :] - changed[now + 1 :]).max(axis=(1, 2)).min() > 1e-4
+    np.testing.assert_allclose(lifted, poses.detach().numpy(), atol=1e-5)

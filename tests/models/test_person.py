@@ -8,6 +8,7 @@ import torch
 from moga_st.data.pose.skeleton import CANONICAL
 from moga_st.errors import BadInput
 from moga_st.models.person import PersonLifterConfig, sight
+from moga_st.spec import InputSpec
 
 
 def keypoints(b: int = 2, t: int = 9, seed: int = 0) -> torch.Tensor:
@@ -123,3 +124,20 @@ def test_bad_input_and_sizes_are_refused(net):
     ):
         with pytest.raises(BadInput, match=message):
             PersonLifterConfig(**change).build()
+
+
+def test_a_lifter_for_live_use_gives_the_last_frames_of_what_it_would_give():
+    torch.manual_seed(0)
+    live = PersonLifterConfig(frames=9, width=16, depth=2, last=3).build().eval()
+    whole = PersonLifterConfig(frames=9, width=16, depth=2).build().eval()
+    whole.load_state_dict(live.state_dict())
+    with torch.no_grad():
+        for t in (1, 2, 8, 9, 20):
+            torch.testing.assert_close(live(keypoints(t=t)), whole(keypoints(t=t))[:, -3:])
+    spec = InputSpec((9, 22, 4), (3, 17, 3))
+    assert PersonLifterConfig(frames=9).fit(spec).last == 3
+    assert PersonLifterConfig(frames=9).fit(InputSpec((9, 22, 4), (9, 17, 3))).last is None
+    with pytest.raises(BadInput, match="the model has 1, the data 3"):
+        PersonLifterConfig(frames=9, last=1).fit(spec)
+    with pytest.raises(BadInput, match="last: expected 1 to the 27 frames, got 28"):
+        PersonLifterConfig(last=28).build()

@@ -7,15 +7,18 @@ import numpy as np
 import pytest
 import torch
 
+from moga_st import recipes
 from moga_st.data.pose import checks
 from moga_st.data.pose.generated import generate_clip
 from moga_st.data.pose.prepared_poses import MotionClip, View
 from moga_st.data.pose.sources import PoseDataConfig, PoseSets
 from moga_st.data.pose.virtual_cameras import virtual_cameras
 from moga_st.errors import BadInput
+from moga_st.infer.person import lift_person
 from moga_st.metrics import pose as metrics
 from moga_st.models.lifter import LifterConfig
 from moga_st.models.person import PersonLifter, PersonLifterConfig
+from moga_st.pretrained import start_from
 from moga_st.tasks.person import PROTOCOL, PersonConfig, PersonLifting, measure
 from moga_st.tasks.pose import PoseConfig
 from moga_st.tasks.task import Setting
@@ -155,10 +158,47 @@ def test_examples_are_the_best_and_the_worst(task):
     assert all(len(e.keypoints_px) == len(e.poses_m) == 31 for e in examples)
 
 
+def test_a_lifter_for_live_use_is_trained_and_scored_on_what_it_gives(task):
+    live = PersonConfig(data=SmallConfig(), frames=9, last=3, test_clips=1).build(SETTING)
+    assert live.spec.target == (3, 17, 3)
+    batch = live.batch(torch.tensor(0))
+    assert torch.equal(batch.keypoints, task.batch(torch.tensor(0)).keypoints)
+    assert live.loss(Known(batch.poses_m[:, -3:]), batch, STEP).item() == pytest.approx(0, abs=1e-5)
+    with pytest.raises(BadInput, match=r"gives poses \(8, 9, 17, 3\), the task has \(8, 3, 17, 3\)"):
+        live.loss(Known(batch.poses_m), batch, STEP)
+    torch.manual_seed(0)
+    net = PersonLifterConfig(frames=9, width=8, depth=1).fit(live.spec).build()
+    assert net.config.last == 3
+    shots = live.shots("test")
+    assert {shot.name for shot in shots[PROTOCOL]} == {"t/one virtual0", "t/one virtual1"}
+    scores = live.evaluate(net, "test")
+    shot = shots[PROTOCOL][0]
+    lifted = lift_person(net.eval(), shot.keypoints, shot.size_px, shot.fps, torch.device("cpu"), shot.focal_px)
+    one = measure([(torch.from_numpy(lifted), torch.from_numpy(shot.poses_m))])["mpjpe"]
+    other = shots[PROTOCOL][1]
+    lifted = lift_person(net, other.keypoints, other.size_px, other.fps, torch.device("cpu"), other.focal_px)
+    two = measure([(torch.from_numpy(lifted), torch.from_numpy(other.poses_m))])["mpjpe"]
+    assert scores["mpjpe"] == pytest.approx((one + two) / 2, rel=1e-5)
+
+
+def test_the_recipe_for_live_use_starts_from_the_weights_of_lifter(tmp_path, monkeypatch):
+    config = recipes.load("lifter_causal")
+    assert isinstance(config.task, PersonConfig)
+    monkeypatch.setattr(type(config.task.data), "load", lambda _, root: SmallConfig().load(root))
+    spec = config.task.build(Setting(torch.device("cpu"), tmp_path, batch_size=1)).spec
+    net = config.model.fit(spec).build()
+    assert isinstance(net, PersonLifter)
+    assert net.config.last == 3
+    said = start_from(net, "lifter")
+    assert "took 332 of 332 tensors" in said
+
+
 def test_bad_fields_are_refused():
     with pytest.raises(BadInput, match=r"task\.frames: expected an odd number"):
         PersonConfig(frames=8)
     with pytest.raises(BadInput, match=r"task\.val_clips"):
         PersonConfig(val_clips=0)
+    with pytest.raises(BadInput, match=r"task\.last: expected 1 to 26"):
+        PersonConfig(last=27)
     with pytest.raises(BadInput, match=r"a person lifter takes keypoints \(t, 22, 4\)"):
         PersonLifterConfig().fit(PoseConfig(data=SmallConfig()).build(SETTING).spec)
