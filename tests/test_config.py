@@ -31,6 +31,7 @@ LAYERS = [
     ["recipes"],
     ["timing"],
     ["bench"],
+    ["report"],
     ["cli"],
     ["__main__"],
 ]

@@ -12,6 +12,7 @@ import tyro
 from tyro.conf import Positional
 
 from moga_st import recipes
+from moga_st.cli.report import attempt
 from moga_st.cli.tables import fact_lines, score_table
 from moga_st.config import data_root
 from moga_st.errors import BadInput
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from moga_st.engine.config import RunConfig
-    from moga_st.tasks.task import Task
+    from moga_st.tasks.task import Example, Task
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,23 @@ def _evaluate(
     }
     if not args.json:
         print(f"{path}\n{fact_lines(task.facts)}\n\n{args.split}\n{score_table(scores)}", flush=True)
-    pictures = [p for example in task.examples(net, args.split) for p in example.save(out / example.name)]
+    examples = task.examples(net, args.split)
+    pictures = [p for example in examples for p in example.save(out / example.name)]
     record["pictures"] = [p.name for p in pictures]
     text = strict_json(record, 2)
     write_text(out / "eval.json", text)
-    print(text if args.json else f"\nwritten: {out}/eval.json, {', '.join(p.name for p in pictures)}")
+    print(text if args.json else f"\nwritten: {out}/eval.json, {', '.join(p.name for p in pictures)}", flush=True)
+    attempt(lambda: _page(out, examples, path))
+
+
+def _page(out: Path, examples: list[Example], weights: Path) -> Path:
+    """The page beside eval.json, and the examples that it shows, for pages to come."""
+    from moga_st.report.examples import FILE, save_examples
+    from moga_st.report.pages import result_page
+    from moga_st.report.results import read_record
+
+    save_examples(out / FILE, examples, weights)
+    return result_page(read_record(out / "eval.json"), examples).save(out / "eval.html")
 
 
 def _changed(task: Any, args: Eval) -> Any:

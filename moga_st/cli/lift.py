@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from moga_st.data.pose.export.motion import Motion
     from moga_st.data.pose.keypoints import Keypoints
     from moga_st.data.video.clips import Video
 
@@ -55,6 +56,21 @@ def _lift(args: Lift) -> None:
     _print(args, _write_lifted(args, net, device, people, video, [file] if is_video else []))
 
 
+def _page_path(args: Lift) -> Path:
+    return args.out / f"{args.source.stem}_lift.html"
+
+
+def _page(args: Lift, people: list[Keypoints], motions: list[Motion], video: Video | None, *, from_0: bool) -> Path:
+    """Everyone in one scene, beside the video if there is one."""
+    from moga_st.infer.lift_files import span_of
+    from moga_st.report.made import lift_page
+
+    frames = None if video is None else span_of(video, people, from_0=from_0)
+    warnings = [f"person {k.person}: {warning}" for k in people for warning in k.warnings]
+    rows = [("weights", str(args.weights)), ("source", str(args.source)), ("frames a second", people[0].fps)]
+    return lift_page(args.source.name, motions, frames, warnings, rows).save(_page_path(args))
+
+
 def _read_people(args: Lift, file: Path, video: Video | None) -> list[Keypoints]:
     from moga_st.data.pose.keypoints import read_people
 
@@ -86,6 +102,8 @@ def _write_lifted(
     stems = [lift_files.stem_of(args.out, args.source.stem, k) for k in people]
     if not args.overwrite:
         lift_files.check_free(stems, (*args.formats, *(lift_files.PICTURES if args.draw else ())))
+        if args.report:
+            lift_files.check_free([args.out / f"{args.source.stem}_lift"], ("html",))
     args.out.mkdir(parents=True, exist_ok=True)
     if video is not None and (turned := lift_files.turned_warning(video)):
         print(f"moga-st: warning: {turned}", file=sys.stderr)
@@ -102,7 +120,7 @@ def _write_lifted(
         height_m=args.height_m,
     )
     rate = sum(len(k.points_px) for k in people) / (time.perf_counter() - start)
-    results = []
+    results, is_video = [], bool(found)
     for k, motion, stem in zip(people, motions, stems, strict=True):
         for warning in k.warnings:
             print(f"moga-st: warning: person {k.person}: {warning}", file=sys.stderr)
@@ -117,6 +135,9 @@ def _write_lifted(
             }
         )
         found = []
+    if args.report:
+        page = _page(args, people, motions, video, from_0=is_video)
+        results[0]["written"].append(str(page))
     return results
 
 

@@ -79,6 +79,8 @@ class Lift:
     """Files of motion: npz holds all that is known; bvh and glb (glTF) for animation, csv and trc for biomechanics."""
     draw: bool = True
     """Pictures: png, gif and mp4."""
+    report: bool = False
+    """One page for everyone that is lifted, NAME_lift.html: the input beside the people in 3D, to turn and to play."""
     device: str = "auto"
     """auto (CUDA if there is one), cpu, cuda or cuda:N."""
     out: Path = Path("lifted")

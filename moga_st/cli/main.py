@@ -17,6 +17,7 @@ from moga_st.errors import BadInput, Interrupted, RunFailed, nearest
 VERBS = {
     "train": ("RECIPE", "train a recipe, or go on with it; every field of it is a flag"),
     "eval": ("RUN_OR_WEIGHTS", "score a run or a weights file on the test set, and draw examples"),
+    "report": ("TARGET...", "one HTML page of a run, of several runs or records, or of lifted people"),
     "predict": ("WEIGHTS CLIP", "predict a clip's future and draw it"),
     "classify": ("WEIGHTS IMAGE...", "name what images show, and where on them"),
     "lift": ("WEIGHTS SOURCE", "lift people in a video, or their 2D keypoints, to 3D"),

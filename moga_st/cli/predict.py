@@ -43,6 +43,8 @@ class Predict:
     """auto (CUDA if there is one), cpu, cuda, cuda:N or mps."""
     out: Path = Path("predictions")
     """Folder for CLIP_predicted.png, .gif, .mp4 and .npy: the prediction (t, c, h, w) in the clip's type and unit."""
+    report: bool = False
+    """Write CLIP_predicted.html too: one page that plays the clip with its prediction."""
     json: bool = False
     """Print paths and scores as JSON."""
 
@@ -56,6 +58,8 @@ def run(argv: list[str]) -> None:
 
     if args.size is not None and len(args.size) not in (1, 2):
         raise BadInput(f"--size: expected one number, or height and width, got {len(args.size)} numbers")
+    if args.report and args.all:
+        raise BadInput("--report: shows one prediction; leave --all out")
     if args.from_end and (args.all or args.start):
         raise BadInput("--from-end: predicts what comes after the clip; leave --all and --start out")
     predictor = Predictor(args.weights, setup(args.device))
@@ -105,6 +109,8 @@ def _predict_one(args: Predict, predictor: Predictor, clip: Clip) -> dict[str, A
     stem = args.out / f"{clip.path.stem}_predicted"  # whatever --out is, the clip itself is not written over
     paths = made.example(clip.path.name).save(stem)
     paths += _save_values(stem, made, clip)
+    if args.report:
+        paths.append(_page(stem, args, made, clip))
     return {
         "clip": str(clip.path),
         "start": made.start,
@@ -114,6 +120,19 @@ def _predict_one(args: Predict, predictor: Predictor, clip: Clip) -> dict[str, A
         **made.scores,
         "written": [str(p) for p in paths],
     }
+
+
+def _page(stem: Path, args: Predict, made: Prediction, clip: Clip) -> Path:
+    from moga_st.report.made import prediction_page
+
+    rows = [
+        ("weights", str(args.weights)),
+        ("clip", str(clip.path)),
+        ("input", f"frames {made.start + 1} to {made.start + len(made.past)} of {clip.frames}"),
+        ("predicted", len(made.frames)),
+        ("compared with the truth", len(made.truth)),
+    ]
+    return prediction_page(made.example(clip.path.name), made.scores, rows).save(stem.with_name(stem.name + ".html"))
 
 
 def _save_values(stem: Path, made: Prediction, clip: Clip) -> list[Path]:

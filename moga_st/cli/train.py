@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from moga_st.cli.recipe_flags import recipe_argument, with_recipe
+from moga_st.cli.report import attempt
+
+if TYPE_CHECKING:
+    from moga_st.engine import Runtime
 
 
 def run(argv: list[str]) -> None:
@@ -14,6 +21,13 @@ def run(argv: list[str]) -> None:
     try:
         folder = train(config, runtime)
         if dist.rank() == 0:
-            print(folder)
+            print(folder, flush=True)
+            attempt(lambda: _page(folder, runtime))
     finally:
         dist.shutdown()
+
+
+def _page(folder: Path, runtime: Runtime) -> Path:
+    from moga_st.report.write import write_run_page
+
+    return write_run_page(folder, runtime.data_root)

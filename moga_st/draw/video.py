@@ -41,23 +41,42 @@ class PredictedClip:
         which the clip plays and the panels part where the prediction begins.  Frames of one or three channels in
         [0, 1] are drawn as images; of any others every channel has a picture of its own, ``stem``_CHANNEL, from its
         lowest to its highest true value."""
-        parts = (self.past, self.prediction, self.truth)
+        paths, views = [], self.views()
+        for name, (past, prediction, truth) in views.items():
+            at = stem if len(views) == 1 else stem.with_name(f"{stem.name}_{name}")
+            title = self.title if name == "" else f"{self.title}, {name}"
+            paths += save_prediction(at, past, prediction, truth, title)
+        return paths
+
+    def views(self) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+        """Past, prediction and truth as images (t, 1 or 3, h, w) in [0, 1]: one view named "" of frames that are
+        images; one a channel, by its name, of any others, from its lowest to its highest true value."""
         channels = self.past.shape[1]
         if channels in (1, 3) and not (self.spec is not None and self.spec.unit):
-            return save_prediction(stem, *parts, self.title)
+            return {"": (self.past, self.prediction, self.truth)}
         names = self.spec.channels if self.spec is not None and self.spec.channels else range(channels)
-        known = [x for x in (self.past, self.truth) if x is not None]
-        paths = []
+        views = {}
         for i, name in enumerate(names):
-            values = np.concatenate([x[:, i] for x in known])
+            values = np.concatenate([x[:, i] for x in (self.past, self.truth) if x is not None])
             low, high = values.min(), values.max()
-            one = [None if x is None else (x[:, i : i + 1] - low) / max(high - low, 1e-12) for x in parts]
-            past, prediction, truth = one
-            assert past is not None
-            assert prediction is not None
-            at = stem if channels == 1 else stem.with_name(f"{stem.name}_{name}")
-            paths += save_prediction(at, past, prediction, truth, f"{self.title}, {name}")
-        return paths
+            past, prediction = ((x[:, i : i + 1] - low) / max(high - low, 1e-12) for x in (self.past, self.prediction))
+            truth = None if self.truth is None else (self.truth[:, i : i + 1] - low) / max(high - low, 1e-12)
+            views[str(name)] = (past, prediction, truth)
+        return views
+
+
+def rgb_rows(clip: PredictedClip) -> dict[str, dict[str, np.ndarray]]:
+    """By view (:meth:`PredictedClip.views`) and row, frames (t, h, w, 3) uint8: input, prediction and, where it is
+    known, truth and signed error."""
+    found = {}
+    for name, (past, prediction, truth) in clip.views().items():
+        rows = {"input": _rgb(past), "prediction": _rgb(prediction)}
+        if truth is not None:
+            true = _rgb(truth)
+            rows = {"input": rows["input"], "truth": true, "prediction": rows["prediction"]}
+            rows["error"] = _signed_error(rows["prediction"][: len(true)], true)
+        found[name] = rows
+    return found
 
 
 def save_prediction(

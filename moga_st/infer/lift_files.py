@@ -77,9 +77,16 @@ def _with(stem: Path, suffix: str) -> Path:
 def frames_of(video: Video, k: Keypoints, *, from_0: bool) -> Video:
     """The frames that keypoints were found in, if they are numbered from 0.  Some programs number a video's frames from
     1, which is sure only where the last number would otherwise lie beyond the end."""
-    last = k.first_frame + k.frame_step * (len(k.points_px) - 1)
-    first = k.first_frame - (1 if not from_0 and last == video.frames and k.first_frame > 0 else 0)
-    return video.part(first, k.frame_step, len(k.points_px))
+    return span_of(video, [k], from_0=from_0)
+
+
+def span_of(video: Video, people: Sequence[Keypoints], *, from_0: bool) -> Video:
+    """The frames from the first to the last in which anybody is; see :func:`frames_of`."""
+    step = people[0].frame_step
+    begin = min(k.first_frame for k in people)
+    last = max(k.first_frame + k.frame_step * (len(k.points_px) - 1) for k in people)
+    first = begin - (1 if not from_0 and last == video.frames and begin > 0 else 0)
+    return video.part(first, step, (last - begin) // step + 1)
 
 
 def turned_warning(video: Video) -> str:

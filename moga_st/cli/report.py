@@ -1,0 +1,59 @@
+"""`moga-st report TARGET...`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from tyro.conf import Positional
+
+from moga_st.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Report:
+    """Make one HTML page of a run, of several runs or records beside each other, or of lifted people (an npz of
+    `lift`). It needs no network, and can be sent as it is."""
+
+    targets: Positional[tuple[Path, ...]]
+    """Runs' folders, eval.json files and other records, folders of either."""
+    out: Path | None = None
+    """File to write; default report.html in the run's folder, and here for anything else."""
+    watch: bool = False
+    """Serve the page on 127.0.0.1, where it follows what changes, until interrupted; write no file."""
+    port: int = 0
+    """Of --watch; 0 takes a free one."""
+    examples: bool = True
+    """Show a run's examples: those that train or eval kept, else made by the network, which takes a while."""
+    max_mb: float = 20.0
+    """What the page may weigh: pictures get smaller until it fits."""
+    data_root: Path | None = None
+    """Folder that holds the data; default MOGA_ST_DATA, then datasets/ of the checkout."""
+
+
+def run(argv: list[str]) -> None:
+    args = tyro.cli(Report, prog="moga-st report", args=argv)
+    if not args.targets:
+        raise BadInput("TARGET: expected a run's folder or a record; runs/RECIPE/NAME, say")
+    if not 1 <= args.max_mb <= 2000:
+        raise BadInput(f"--max-mb: expected 1 to 2000, got {args.max_mb}")
+    from moga_st.report.write import page_of
+
+    page = page_of(args.targets, args.max_mb, args.examples, args.data_root)
+    print(page.save(args.out or _beside(args.targets)))
+
+
+def _beside(targets: tuple[Path, ...]) -> Path:
+    first = targets[0]
+    return first / "report.html" if len(targets) == 1 and (first / "run.json").exists() else Path("report.html")
+
+
+def attempt(what: Callable[[], Path]) -> None:
+    """Write a page that nobody asked for by itself, and name it on stderr; a failure is one line and no more."""
+    try:
+        print(f"page: {what()}", file=sys.stderr)
+    except Exception as error:  # the work is done and saved; the page is an extra
+        print(f"moga-st: warning: no page was written: {type(error).__name__}: {error}", file=sys.stderr)

@@ -1,0 +1,115 @@
+"""A run's examples: kept in a file beside its weights, so that a page is made without the network, and made anew where
+the weights have changed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from moga_st import pretrained, storage
+from moga_st.config import data_root
+from moga_st.draw.images import ClassifiedImage
+from moga_st.draw.pose import LiftedClip
+from moga_st.draw.video import PredictedClip
+from moga_st.errors import BadInput
+from moga_st.spec import InputSpec
+
+FILE = "examples.npz"
+KINDS: dict[str, type[Any]] = {
+    "predicted_clip": PredictedClip,
+    "lifted_clip": LiftedClip,
+    "classified_image": ClassifiedImage,
+}
+
+
+def save_examples(path: Path, examples: Sequence[Any], weights: Path) -> None:
+    """Keep examples, and which weights they are of; those of a kind that is not known here are left out."""
+    arrays: dict[str, Any] = {}
+    about: list[dict[str, Any]] = []
+    names = {cls: name for name, cls in KINDS.items()}
+    for example in (e for e in examples if type(e) in names):
+        plain: dict[str, Any] = {"kind": names[type(example)]}
+        for field in dataclasses.fields(example):
+            value = getattr(example, field.name)
+            if isinstance(value, np.ndarray):
+                arrays[f"{len(about)}/{field.name}"] = value.astype(np.float32) if value.dtype.kind == "f" else value
+            else:
+                plain[field.name] = value.to_dict() if isinstance(value, InputSpec) else value
+        about.append(plain)
+    text = json.dumps({"weights": storage.file_digest(weights), "examples": about})
+    storage.save_npz(path, {"about": np.frombuffer(text.encode(), np.uint8), **arrays}, compress=True)
+
+
+def load_examples(path: Path, weights: Path | None = None) -> list[Any]:
+    """What :func:`save_examples` kept.
+
+    Args:
+        weights: those that the examples must be of.
+
+    Raises:
+        BadInput: no such file, a damaged one, or examples of other weights.
+    """
+    with storage.open_npz(path) as file:
+        arrays = {name: file.array(name) for name in file.names}
+    try:
+        about = storage.parse_json(arrays["about"].tobytes(), path)
+        found = [_example(plain, i, arrays) for i, plain in enumerate(about["examples"])]
+        of = about["weights"]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"{path}: cannot be read ({error}); remove it, and it is made anew") from error
+    if weights is not None and of != storage.file_digest(weights):
+        raise BadInput(f"{path}: its examples are of other weights than {weights}; remove it, and it is made anew")
+    return found
+
+
+def _example(plain: dict[str, Any], i: int, arrays: dict[str, np.ndarray]) -> Any:
+    values = {k: v for k, v in plain.items() if k != "kind"}
+    values |= {name.partition("/")[2]: v for name, v in arrays.items() if name.startswith(f"{i}/")}
+    if isinstance(values.get("spec"), dict):
+        values["spec"] = InputSpec.from_dict(values["spec"])
+    if "size_px" in values:
+        values["size_px"] = tuple(values["size_px"])
+    return KINDS[plain["kind"]](**values)
+
+
+def examples_of(folder: Path, device: str = "cpu", data: Path | None = None) -> list[Any]:
+    """Examples of a run's best weights: those that `eval` kept, of the test set, or else of the validation set, which
+    are kept in the run's folder.
+
+    Raises:
+        BadInput: no weights yet, or its data are not here.
+    """
+    weights = folder / "best.safetensors"
+    if not weights.exists():
+        raise BadInput(f"{folder}: has no weights yet; they come with the first validation")
+    for path in (folder / "eval" / FILE, folder / FILE):
+        try:
+            return load_examples(path, weights)
+        except BadInput:
+            continue  # there is none, or it is of other weights
+    found = make_examples(weights, device, data)
+    save_examples(folder / FILE, found, weights)
+    return found
+
+
+def make_examples(weights: Path, device: str = "cpu", data: Path | None = None) -> list[Any]:
+    """The best, the median and the worst of the validation set by the network itself.
+
+    Raises:
+        BadInput: the weights do not name a task that is known here, or its data are not here.
+    """
+    from moga_st.engine.config import RunConfig
+    from moga_st.tasks.task import Setting
+
+    about = pretrained.read_weights(weights).about
+    if "run" not in about:
+        raise BadInput(f"{weights}: does not say which task it belongs to")
+    config = RunConfig.from_dict(about["run"])
+    task = config.task.build(Setting(torch.device(device), data_root(data), config.seed))
+    return list(task.examples(pretrained.load_model(weights, torch.device(device)), "val"))
