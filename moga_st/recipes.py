@@ -11,6 +11,8 @@ import importlib.util
 import re
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,7 +50,7 @@ def load(name: str) -> RunConfig:
     """The config of a recipe, by its name or by the path of its file.
 
     Raises:
-        BadInput: there is no such recipe, or the file does not define ``config()``.
+        BadInput: there is no such recipe; the file does not parse, raises or leaves; or it does not define ``config()``.
     """
     from moga_st.engine import RunConfig  # torch, which listing the names does not need
 
@@ -58,23 +60,35 @@ def load(name: str) -> RunConfig:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses defined in a recipe are looked up there
-    try:
+    with _one_line(file):
         spec.loader.exec_module(module)
-    except Exception as error:
-        where = (
-            traceback.extract_tb(error.__traceback__)[-1].lineno if not isinstance(error, SyntaxError) else error.lineno
-        )
-        raise BadInput(f"{file}: line {where}: {type(error).__name__}: {error}") from error
     size, sizes = _split(name)[1], getattr(module, "SIZES", ())
     if size is not None and size not in sizes:
         known = f"there are {', '.join(sizes)}" if sizes else "it has none"
         raise BadInput(f"{name}: no size {size!r} of this recipe{nearest(size, sizes)}; {known}")
     config = None
     if hasattr(module, "config"):
-        config = module.config() if size is None else module.config(size)
+        with _one_line(file, getattr(getattr(module.config, "__code__", None), "co_firstlineno", None)):
+            config = module.config() if size is None else module.config(size)
     if not isinstance(config, RunConfig):
         raise BadInput(f"{file}: a recipe defines config() that returns a moga_st.engine.RunConfig")
     return config
+
+
+@contextmanager
+def _one_line(file: Path, line: int | None = None) -> Iterator[None]:
+    """Whatever a recipe raises, and that it leaves, is a BadInput that names its line; ``line`` where none is known."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        here, what = str(file.absolute()), f"{type(error).__name__}: {error}"
+        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == here]
+        line = lines[-1] if lines else line
+        if isinstance(error, SyntaxError):
+            line, what = error.lineno if error.filename == here else line, f"{type(error).__name__}: {error.msg}"
+        elif isinstance(error, BadInput):
+            what = str(error)
+        raise BadInput(f"{file}: {'' if line is None else f'line {line}: '}{what}") from error
 
 
 def _split(name: str) -> tuple[str, str | None]:

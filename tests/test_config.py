@@ -130,6 +130,28 @@ def test_unknown_recipes_name_the_nearest(tmp_path):
         recipes.load(str(tmp_path / "empty.py"))
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"x = 1\ndef config(\n", "line 2: SyntaxError: "),
+        (b"import os\n\nos.none\n", "line 3: AttributeError: "),
+        (b"def config(a): pass\n", "line 1: TypeError: "),
+        (b"\ndef config(): return config()\n", "line 2: RecursionError: "),
+        (b"import sys\nsys.exit(3)\n", "line 2: SystemExit: 3"),
+        (b"def config():\n    return 1 / 0\n", "line 2: ZeroDivisionError: "),
+        ("def config(): pass".encode("utf-16"), "SyntaxError: "),
+        (b"from moga_st.errors import BadInput\nraise BadInput('task.x: too large')\n", "line 2: task.x: too large"),
+    ],
+)
+def test_a_recipe_that_cannot_be_used_says_at_which_line(content, message, tmp_path):
+    path = tmp_path / "r.py"
+    path.write_bytes(content)
+    with pytest.raises(BadInput) as raised:
+        recipes.load(str(path))
+    assert str(raised.value).startswith(f"{path}: {message}")
+    assert "\n" not in str(raised.value)
+
+
 def test_only_json_values_are_encoded():
     @dataclass(frozen=True)
     class Odd(Config):
