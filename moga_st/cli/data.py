@@ -65,9 +65,9 @@ def run(argv: list[str]) -> None:
         return
     recipe, rest = recipe_argument("data", argv)
     args = tyro.cli(Data, prog=f"moga-st data {recipe}", args=rest)
-    import numpy as np
     import torch
 
+    from moga_st.storage import save_npy
     from moga_st.tasks.task import Setting
     from moga_st.tasks.video import VideoPrediction
 
@@ -79,11 +79,13 @@ def run(argv: list[str]) -> None:
             raise BadInput(f"--export: {recipe} has no sequences of frames")
         if args.count < 1:
             raise BadInput(f"--count: expected at least 1, got {args.count}")
+        if args.export.suffix != ".npy":
+            raise BadInput(f"--export: {args.export}: name the output something.npy")
         frames = task.sequences(args.split, 0, args.count).squeeze(2)
         if not task.spec.unit:  # images
             frames = (frames * 255).round().to(torch.uint8)
         frames = frames.numpy()
-        np.save(args.export, frames if args.count > 1 else frames[0])
+        save_npy(args.export, frames if args.count > 1 else frames[0])
         facts["written"] = str(args.export)
     print(json.dumps(facts, indent=2) if args.json else fact_lines(facts))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from moga_st.storage import write_atomically
+from moga_st.draw.files import save_png
 
 SIDE = 320
 """Pixels that a drawn image's shorter side has at least."""
@@ -44,7 +44,7 @@ class ClassifiedImage:
         """Write ``stem``.png."""
         path = stem.with_name(f"{stem.name}.png")
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda part: self.picture().save(part, "PNG"))
+        save_png(path, self.picture())
         return [path]
 
 

@@ -15,11 +15,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from moga_st.data.pose.skeleton import BONES, LEFT, RIGHT
+from moga_st.draw.files import save_gif, save_mp4, save_png
 from moga_st.errors import BadInput
 
 ORANGE, BLUE, DARK = (230, 140, 0), (0, 95, 190), (70, 70, 70)
@@ -143,7 +143,7 @@ def save_lift(
     picked = [panels(i, image) for i, image in enumerate(_images(frames, t, size_px)) if i in columns]
     strip = _sheet(picked, title, legend, [f"{i / fps:.2f} s{UNSEEN if unseen[i] else ''}" for i in columns])
     png, gif, mp4 = (stem.with_name(stem.name + suffix) for suffix in (".png", ".gif", ".mp4"))
-    strip.save(png)
+    save_png(png, strip)
     step = math.ceil(fps / GIF_FPS)
     kept = range(0, min(t, math.ceil(GIF_SECONDS * fps)), step)
     palette, small = _palette(strip), []
@@ -156,8 +156,8 @@ def save_lift(
             if i in kept:
                 small.append(whole.quantize(palette=palette, dither=dither))
 
-    _save_mp4(mp4, sheets(), fps)
-    _save_gif(gif, small, fps / step)
+    save_mp4(mp4, sheets(), fps, crf=20)
+    save_gif(gif, small, _durations_ms(len(small), fps / step))
     return [png, gif, mp4]
 
 
@@ -353,26 +353,7 @@ def _palette(strip: Image.Image) -> Image.Image:
     return image
 
 
-def _save_gif(path: Path, frames: list[Image.Image], fps: float) -> None:
+def _durations_ms(frames: int, fps: float) -> list[int]:
     """Delays are whole centiseconds, so they are rounded together: the clip lasts as long as it should."""
-    ends = [round(100 * (i + 1) / fps) * 10 for i in range(len(frames))]
-    durations = [b - a for a, b in zip([0, *ends[:-1]], ends, strict=True)]
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0)
-
-
-def _save_mp4(path: Path, sheets: Iterator[Image.Image], fps: float) -> None:
-    """H.264 in 4:2:0, which every player takes; sheets have even sides."""
-    first = next(sheets)
-    writer = imageio_ffmpeg.write_frames(
-        str(path),
-        first.size,
-        fps=float(fps),  # pyright: ignore[reportArgumentType]  (annotated by a default of 16)
-        quality=6,
-        macro_block_size=2,
-        ffmpeg_log_level="error",
-        output_params=["-movflags", "+faststart"],  # plays while it is still loading
-    )
-    writer.send(None)
-    for sheet in itertools.chain([first], sheets):
-        writer.send(sheet.tobytes())
-    writer.close()
+    ends = [round(100 * (i + 1) / fps) * 10 for i in range(frames)]
+    return [b - a for a, b in zip([0, *ends[:-1]], ends, strict=True)]

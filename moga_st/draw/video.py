@@ -8,12 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from moga_st.draw.files import save_gif, save_mp4, save_png
 from moga_st.spec import InputSpec
-from moga_st.storage.writing import write_atomically
 
 GAP = 3  # pixels between frames
 MARGIN = 112  # pixels for the row labels of a strip
@@ -95,7 +94,7 @@ def save_prediction(
     labelled = {f"{k} {i}-{i + len(v) - 1}": _enlarge(v, scale) for k, i, v in rows if v is not None}
     strip = _strip(labelled, title + legend)
     png, gif = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".gif")
-    strip.save(png)
+    save_png(png, strip)
     scale = max(1, 160 // longest)
     slots = 3 if truth is not None else 1
     frames = [_panel([("input", past[i], scale)], f"{title}  frame {i + 1}", slots) for i in range(len(past))]
@@ -104,32 +103,17 @@ def save_prediction(
         if truth is not None and error is not None and i < len(truth):
             panels = [("truth", truth[i], scale), *panels, ("error", error[i], scale)]
         frames.append(_panel(panels, f"{title}  frame {len(past) + i + 1}", slots))
-    frames[0].save(gif, save_all=True, append_images=frames[1:], duration=200, loop=0)
+    save_gif(gif, frames, 200)
     return [png, gif]
 
 
 def save_video(path: Path, frames: np.ndarray, fps: float) -> None:
-    """Write frames (t, 1 or 3, h, w) in [0, 1] as H.264, atomically; odd sizes lose nothing, an edge is repeated."""
+    """Write frames (t, 1 or 3, h, w) in [0, 1] as H.264; odd sizes lose nothing, an edge is repeated."""
     rgb = _rgb(frames)
     scale = max(1, 256 // max(rgb.shape[1:3]))  # players blur what is tiny
     rgb = _enlarge(rgb, scale)
     rgb = np.pad(rgb, ((0, 0), (0, rgb.shape[1] % 2), (0, rgb.shape[2] % 2), (0, 0)), mode="edge")
-
-    def write(part: Path) -> None:
-        writer = imageio_ffmpeg.write_frames(
-            str(part),
-            (rgb.shape[2], rgb.shape[1]),
-            fps=float(fps),  # pyright: ignore[reportArgumentType]  (annotated by a default of 16)
-            quality=8,
-            macro_block_size=2,
-            ffmpeg_log_level="error",
-        )
-        writer.send(None)
-        for frame in rgb:
-            writer.send(np.ascontiguousarray(frame))
-        writer.close()
-
-    write_atomically(path, write)
+    save_mp4(path, rgb, fps, crf=10)
 
 
 def _rgb(frames: np.ndarray) -> np.ndarray:

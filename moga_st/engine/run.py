@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -172,7 +173,9 @@ class Run:
             self.sessions = [*self._sessions(), {"argv": sys.argv, "from_step": step, **provenance(self.device)}]
             if step == 0:
                 self._write_run_json(RunState(data=self.task.data_fingerprint))
-            board = SummaryWriter(self.folder / "tensorboard", purge_step=step + 1)
+            # a name that nobody can have laid a link at
+            new = {"filename_suffix": f".{os.urandom(6).hex()}", "purge_step": step + 1}
+            board = SummaryWriter(storage.make_folder(self.folder, "tensorboard"), **new)
             with self.lock, storage.open_log(path) as self.jsonl, board as self.board:
                 yield
 

@@ -13,7 +13,7 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
@@ -28,22 +28,23 @@ _HOST = re.sub(r"\W", "", platform.node())[:12] or "host"
 _STRAY_AFTER_S = 24 * 3600.0  # for a process of another machine, which cannot be asked
 
 
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Have ``write`` fill a new file beside ``path``, which then takes the place of ``path``.
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """A new file beside ``path``, which takes the place of ``path`` when the ``with`` ends without an error.
 
-    ``write`` gets the new file's path, which ends as ``path`` does and already exists, empty.  A link at ``path`` is
-    replaced, not followed.  What a killed process left of an earlier attempt at ``path`` is removed.
+    Its name ends as ``path`` does; it already exists, empty.  A link at ``path`` is replaced, not followed.  What a
+    killed process left of an earlier attempt at ``path`` is removed.
 
     Raises:
         BadInput: ``path`` is a folder or a device.
-        OSError: the disk is full (``errno.ENOSPC``, whatever error ``write`` raised then) or broken; ``path`` is as
-            it was, and nothing else is left.
+        OSError: the disk is full (``errno.ENOSPC``, whatever error was raised in the ``with``) or broken; ``path`` is
+            as it was, and nothing else is left.
     """
     _check_target(path)
     _remove_strays(path)
     part = _new_part(path)
     try:
-        write(part)
+        yield part
         if not stat.S_ISREG(part.lstat().st_mode):
             raise OSError(errno.EIO, "is no ordinary file any more", str(part))
         with part.open("rb+") as file:
@@ -56,6 +57,12 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
             raise OSError(errno.ENOSPC, "no space left on the device", str(path)) from error
         raise
     flush_folder(path.parent)
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Have ``write`` fill the new file that is to be ``path``; see :func:`new_file`."""
+    with new_file(path) as part:
+        write(part)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -82,7 +89,11 @@ def save_npy(path: Path, array: np.ndarray) -> None:
     """Write an array as .npy, atomically."""
     import numpy as np
 
-    write_atomically(path, lambda part: np.save(part, array, allow_pickle=False))
+    def write(part: Path) -> None:
+        with part.open("wb") as file:  # of a name that does not end in .npy, numpy would make another
+            np.save(file, array, allow_pickle=False)
+
+    write_atomically(path, write)
 
 
 def save_npz(path: Path, arrays: Mapping[str, Any], compress: bool = False) -> None:
@@ -94,7 +105,12 @@ def save_npz(path: Path, arrays: Mapping[str, Any], compress: bool = False) -> N
     for name, array in plain.items():
         if array.dtype.hasobject:
             raise TypeError(f"{path}: {name} holds Python objects, which no .npz should")
-    write_atomically(path, lambda part: save(part, **plain))
+
+    def write(part: Path) -> None:
+        with part.open("wb") as file:
+            save(file, **plain)
+
+    write_atomically(path, write)
 
 
 def make_folder(base: Path, *below: str) -> Path:

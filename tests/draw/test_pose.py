@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from moga_st.data.pose.skeleton import BONES, LEFT, RIGHT
+from moga_st.draw import files as draw_files
 from moga_st.draw import pose as draw_pose
 from moga_st.draw.pose import (
     BLUE,
@@ -222,7 +223,7 @@ def test_files_can_be_read_and_last_as_long_as_the_clip(tmp_path):
 @pytest.mark.parametrize("fps", [24.0, 30.0, 59.94])
 def test_gif_delays_add_up(tmp_path, fps):
     frames = [Image.new("L", (4, 4), 10 * i).convert("P") for i in range(20)]
-    draw_pose._save_gif(tmp_path / "a.gif", frames, fps)
+    draw_files.save_gif(tmp_path / "a.gif", frames, draw_pose._durations_ms(len(frames), fps))
     with Image.open(tmp_path / "a.gif") as picture:
         total = 0
         for i in range(20):

@@ -22,7 +22,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,7 +32,7 @@ import h5py
 import numpy as np
 
 from moga_st.errors import BadInput
-from moga_st.storage import write_atomically
+from moga_st.storage import new_file
 
 FORMAT, VERSION = "moga_st clips", 1
 SPLITS = ("train", "val", "test")
@@ -73,25 +72,20 @@ def write_clips(
         OSError: it could not be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    made = path.with_name(f".{path.name}.{os.getpid()}.making")
-    try:
-        with h5py.File(made, "w") as file:
-            file.attrs.update(
-                format=FORMAT,
-                version=VERSION,
-                source=source,
-                licence=licence,
-                channels=list(channels),
-                unit=unit,
-                fps=math.nan if fps is None else float(fps),
-                conventions=json.dumps(dict(conventions or {})),
-            )
-            writer = PreparedClipsWriter(file, tuple(channels))
-            yield writer
-            writer.finish(source, standardise)
-        write_atomically(path, made.replace)
-    finally:
-        made.unlink(missing_ok=True)
+    with new_file(path) as part, h5py.File(part, "w") as file:
+        file.attrs.update(
+            format=FORMAT,
+            version=VERSION,
+            source=source,
+            licence=licence,
+            channels=list(channels),
+            unit=unit,
+            fps=math.nan if fps is None else float(fps),
+            conventions=json.dumps(dict(conventions or {})),
+        )
+        writer = PreparedClipsWriter(file, tuple(channels))
+        yield writer
+        writer.finish(source, standardise)
 
 
 @dataclass
