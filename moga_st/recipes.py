@@ -50,7 +50,8 @@ def load(name: str) -> RunConfig:
     """The config of a recipe, by its name or by the path of its file.
 
     Raises:
-        BadInput: there is no such recipe; the file does not parse, raises or leaves; or it does not define ``config()``.
+        BadInput: there is no such recipe; the file does not parse, raises or leaves; or it does not define
+            ``config()``.
     """
     from moga_st.engine import RunConfig  # torch, which listing the names does not need
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 
-import tyro
-
 from moga_st import recipes
 from moga_st.cli.models import named_models
+from moga_st.cli.parsing import parse
 from moga_st.cli.recipe_flags import recipe_argument, with_recipe
 from moga_st.cli.tables import cell, table
 from moga_st.errors import BadInput, nearest
@@ -21,10 +20,10 @@ def run(argv: list[str]) -> None:
 
     known, prog = named_models(), f"moga-st bench {name}"
     if name == "kernels":
-        args = tyro.cli(BenchKernels, prog=prog, args=rest)
+        args = parse(BenchKernels, prog, rest)
         rows = run_kernels(args)
     elif name in known:
-        args = tyro.cli(BenchModel, prog=prog, args=rest)
+        args = parse(BenchModel, prog, rest)
         rows = run_model(known[name], args)
     elif name in recipes.names() or name.endswith(".py"):
         config, args = with_recipe("bench", name, BenchRecipe(), rest)

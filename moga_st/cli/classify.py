@@ -6,8 +6,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
 from tyro.conf import Positional
+
+from moga_st.cli.parsing import parse
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,11 @@ class Classify:
 
 
 def run(argv: list[str]) -> None:
-    args = tyro.cli(Classify, prog="moga-st classify", args=argv)
+    args = parse(Classify, "moga-st classify", argv)
     from moga_st.device import setup
     from moga_st.errors import BadInput
     from moga_st.infer.classify import Classifier
+    from moga_st.storage import escape
 
     if not args.images:
         raise BadInput("classify: name at least one image or folder")
@@ -50,6 +52,6 @@ def run(argv: list[str]) -> None:
             top = [{"class": name, "share": share} for name, share in found.top]
             print(json.dumps({"image": str(found.path), "top": top, "written": written}))
             continue
-        print(f"{found.path}: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in found.top))
+        print(escape(f"{found.path}: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in found.top)))
         for path in written:
-            print(f"written: {path}")
+            print(escape(f"written: {path}"))

@@ -11,6 +11,7 @@ import tyro
 from tyro.conf import Positional
 
 from moga_st import recipes
+from moga_st.cli.parsing import parse
 from moga_st.errors import BadInput
 
 
@@ -45,7 +46,7 @@ class Convert:
 
 
 def run(argv: list[str]) -> None:
-    args = tyro.cli(Convert, prog="moga-st convert", args=argv)
+    args = parse(Convert, "moga-st convert", argv)
     suffix = ".safetensors" if args.from_ != "mmpose" and args.to == "moga_st" else ".pth"
     if args.target.suffix != suffix:
         raise BadInput(f"{args.target}: name the output something{suffix}")
@@ -62,6 +63,7 @@ def run(argv: list[str]) -> None:
 def _convert(args: Convert) -> None:
     from moga_st import checkpoint, pretrained
     from moga_st.convert import convert, publish
+    from moga_st.storage import escape
 
     about: dict[str, Any] = {"converted_from": args.source.name}
     spec = None
@@ -76,11 +78,11 @@ def _convert(args: Convert) -> None:
         net, config, published = convert(args.source, args.from_, args.weights, args.attn_force_fp32)
         about["published"] = published
         if published["beside"] is not None:
-            print(f"{args.source}: takes the {published['weights']} weights; beside them: {published['beside']}")
+            says = f"{args.source}: takes the {published['weights']} weights; beside them: {published['beside']}"
+            print(escape(says))
         if published["dialect"] == "openmixup":
-            print(
-                f"{args.source}: OpenMixup's keys, attn_force_fp32 {'on' if config.to_dict()['double_silu'] else 'off'}"
-            )
+            switch = "on" if config.to_dict()["double_silu"] else "off"
+            print(escape(f"{args.source}: OpenMixup's keys, attn_force_fp32 {switch}"))
     if args.recipe is not None:
         about["run"] = dataclasses.replace(recipes.load(args.recipe), model=config).to_dict()
     size = sum(p.numel() for p in net.parameters()) / 1e6
@@ -89,17 +91,19 @@ def _convert(args: Convert) -> None:
     else:
         tensors = publish(net.state_dict(), args.to)
         checkpoint.save(args.target, {"state_dict": tensors, "meta": {"converted_from": args.source.name}})
-    print(f"{args.target}: {type(net).__name__}, {size:.3f} M parameters, all {len(net.state_dict())} keys converted")
+    keys = f"all {len(net.state_dict())} keys converted"
+    print(f"{escape(args.target)}: {type(net).__name__}, {size:.3f} M parameters, {keys}")
 
 
 def _convert_pose(args: Convert) -> None:
     from moga_st import checkpoint
     from moga_st.convert import convert_pose
     from moga_st.models.moganet import SIZES
+    from moga_st.storage import escape
 
     tensors, config = convert_pose(args.source)
     checkpoint.save(args.target, {"state_dict": tensors, "meta": {"converted_from": args.source.name}})
     sizes = {dataclasses.replace(size, classes=0, channels=3): repr(name) for name, size in SIZES.items()}
     dims = {name: getattr(config, name) for name in ("widths", "depths", "ffn_ratios")}
-    print(f"{args.target}: all {len(tensors)} keys converted; in mmpose's config")
+    print(f"{escape(args.target)}: all {len(tensors)} keys converted; in mmpose's config")
     print(f"backbone=dict(type='MogaNet', arch={sizes.get(config, dims)}), head=dict(in_channels={config.widths[-1]})")

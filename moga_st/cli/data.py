@@ -15,6 +15,7 @@ import tyro
 from tyro.conf import Positional
 
 from moga_st import recipes
+from moga_st.cli.parsing import parse
 from moga_st.cli.recipe_flags import recipe_argument
 from moga_st.cli.tables import fact_lines
 from moga_st.config import data_root
@@ -64,7 +65,7 @@ def run(argv: list[str]) -> None:
         _prepare(argv[1:])
         return
     recipe, rest = recipe_argument("data", argv)
-    args = tyro.cli(Data, prog=f"moga-st data {recipe}", args=rest)
+    args = parse(Data, f"moga-st data {recipe}", rest)
     import torch
 
     from moga_st.storage import save_npy
@@ -101,7 +102,7 @@ def _prepare(argv: list[str]) -> None:
             f"data prepare {name!r}: unknown{nearest(name, CONVERTERS)}; there are clips, {', '.join(CONVERTERS)}"
         )
     prepare = importlib.import_module(CONVERTERS[name]).prepare
-    args: Any = tyro.cli(_flags(name, prepare), prog=f"moga-st data prepare {name}", args=rest)
+    args: Any = parse(_flags(name, prepare), f"moga-st data prepare {name}", rest)
     out = args.out or data_root(args.data_root) / f"{name}.h5"
     if out.exists():
         raise BadInput(f"{out}: exists already; remove it, or name another file with --out")

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import tyro
 from tyro.conf import Positional
 
 from moga_st import recipes
+from moga_st.cli.parsing import parse
 from moga_st.cli.report import attempt
 from moga_st.cli.tables import fact_lines, score_table
 from moga_st.config import data_root
@@ -49,7 +49,7 @@ class Eval:
 
 
 def run(argv: list[str]) -> None:
-    args = tyro.cli(Eval, prog="moga-st eval", args=argv)
+    args = parse(Eval, "moga-st eval", argv)
     from moga_st import dist, pretrained
     from moga_st.device import setup
 
@@ -73,13 +73,13 @@ def _evaluate(
 ) -> None:
     from moga_st import dist, pretrained
     from moga_st.record import provenance
-    from moga_st.storage import make_folder, strict_json, write_text
+    from moga_st.storage import escape, make_folder, strict_json, write_text
     from moga_st.tasks.task import Setting, announce
 
     task: Task = task_config.build(Setting(device, data_root(args.data_root)))
     if dist.rank() == 0:
         make_folder(out.parent, out.name)  # before the work, which would be lost
-        print(*announce(task), sep="\n", file=sys.stderr)
+        print(*map(escape, announce(task)), sep="\n", file=sys.stderr)
     net = pretrained.load_model(path, device)
     scores, rank, made_by = task.evaluate(net, args.split), dist.rank(), provenance(device)
     dist.shutdown()  # the rest is done by one process alone
@@ -96,13 +96,14 @@ def _evaluate(
         "made_by": made_by,
     }
     if not args.json:
-        print(f"{path}\n{fact_lines(task.facts)}\n\n{args.split}\n{score_table(scores)}", flush=True)
+        print(f"{escape(path)}\n{fact_lines(task.facts)}\n\n{args.split}\n{score_table(scores)}", flush=True)
     examples = task.examples(net, args.split)
     pictures = [p for example in examples for p in example.save(out / example.name)]
     record["pictures"] = [p.name for p in pictures]
     text = strict_json(record, 2)
     write_text(out / "eval.json", text)
-    print(text if args.json else f"\nwritten: {out}/eval.json, {', '.join(p.name for p in pictures)}", flush=True)
+    written = escape(f"written: {out}/eval.json, {', '.join(p.name for p in pictures)}")
+    print(text if args.json else f"\n{written}", flush=True)
     attempt(lambda: _page(out, examples, path))
 
 

@@ -10,9 +10,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tyro
-
 from moga_st.cli.lift_flags import Lift, check_flags, given_for_mmpose
+from moga_st.cli.parsing import parse
 from moga_st.cli.tables import fact_lines
 from moga_st.errors import BadInput
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def run(argv: list[str]) -> None:
-    args = tyro.cli(Lift, prog="moga-st lift", args=argv)
+    args = parse(Lift, "moga-st lift", argv)
     try:
         _lift(args)
     except BadInput as error:  # the library names its arguments in backticks
@@ -98,6 +97,7 @@ def _write_lifted(
     """
     from moga_st.infer import lift_files
     from moga_st.infer.scene import lift_scene
+    from moga_st.storage import escape
 
     stems = [lift_files.stem_of(args.out, args.source.stem, k) for k in people]
     if not args.overwrite:
@@ -106,7 +106,7 @@ def _write_lifted(
             lift_files.check_free([args.out / f"{args.source.stem}_lift"], ("html",))
     args.out.mkdir(parents=True, exist_ok=True)
     if video is not None and (turned := lift_files.turned_warning(video)):
-        print(f"moga-st: warning: {turned}", file=sys.stderr)
+        print(escape(f"moga-st: warning: {turned}"), file=sys.stderr)
     start = time.perf_counter()
     motions = lift_scene(
         net,
@@ -123,7 +123,7 @@ def _write_lifted(
     results, is_video = [], bool(found)
     for k, motion, stem in zip(people, motions, stems, strict=True):
         for warning in k.warnings:
-            print(f"moga-st: warning: person {k.person}: {warning}", file=sys.stderr)
+            print(escape(f"moga-st: warning: person {k.person}: {warning}"), file=sys.stderr)
         frames = None if video is None else lift_files.frames_of(video, k, from_0=bool(found))
         files = lift_files.write_lifted(stem, k, motion, args.formats, args.source.name, frames, args.draw)
         facts = lift_files.facts(k, [*found, *files], rate)

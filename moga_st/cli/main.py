@@ -10,6 +10,7 @@ import errno
 import importlib
 import os
 import sys
+import warnings
 from typing import NoReturn
 
 from moga_st.errors import BadInput, Interrupted, RunFailed, nearest
@@ -39,6 +40,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a character gets an escape, not an error
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    warnings.formatwarning = _warning  # type: ignore[assignment]  (of which all arguments but the first are left out)
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):
         print(usage())
@@ -81,6 +83,18 @@ def _run(verb: str, argv: list[str]) -> int:
     return 0
 
 
+def _one_line(message: object) -> str:
+    """For a terminal: what is in names and files has no power over it."""
+    from moga_st.storage import escape
+
+    return escape(" ".join(str(message).split()))
+
+
+def _warning(message: object, *_: object) -> str:
+    """How a warning looks: where it was raised is nothing to a user."""
+    return f"moga-st: warning: {_one_line(message)}\n"
+
+
 def _say(error: BaseException) -> int:
     """One line about an error on stderr; returns the exit code."""
     code, message = 70, ""
@@ -103,5 +117,5 @@ def _say(error: BaseException) -> int:
     from moga_st.config import launched
 
     if os.environ.get("RANK", "0") == "0" or not launched():  # under torchrun one process speaks for all
-        print(f"moga-st: {' '.join(message.split())}", file=sys.stderr)
+        print(f"moga-st: {_one_line(message)}", file=sys.stderr)
     return code

@@ -8,9 +8,8 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import tyro
-
 from moga_st import recipes
+from moga_st.cli.parsing import parse
 from moga_st.cli.tables import table
 from moga_st.errors import BadInput
 
@@ -28,9 +27,10 @@ class Models:
 
 
 def run(argv: list[str]) -> None:
-    args = tyro.cli(Models, prog="moga-st models", args=argv)
+    args = parse(Models, "moga-st models", argv)
     from moga_st.bench import count
     from moga_st.models.published import COUNTING_RULE
+    from moga_st.storage import escape
 
     told = _published()
     known = named_models() | {name: recipes.load(name).model for name in recipes.names()}
@@ -39,7 +39,7 @@ def run(argv: list[str]) -> None:
         try:
             params, macs = count(config)
         except BadInput as error:  # a baseline whose package is not installed
-            print(f"{name}: left out, {error}", file=sys.stderr)
+            print(escape(f"{name}: left out, {error}"), file=sys.stderr)
             continue
         shape = "x".join(map(str, config.example_shape))
         row: dict[str, Any] = {

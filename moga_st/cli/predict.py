@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tyro
 from tyro.conf import Positional
 
+from moga_st.cli.parsing import parse
 from moga_st.errors import BadInput
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Predict:
 
 
 def run(argv: list[str]) -> None:
-    args = tyro.cli(Predict, prog="moga-st predict", args=argv)
+    args = parse(Predict, "moga-st predict", argv)
     from moga_st.data.video.clips import open_clip
     from moga_st.device import setup
     from moga_st.infer.predict import Predictor
@@ -165,6 +165,8 @@ def _score_all(args: Predict, predictor: Predictor, clip: Clip) -> dict[str, Any
 
 
 def _text(result: dict[str, Any]) -> str:
+    from moga_st.storage import escape
+
     scores = {k: v for k, v in result.items() if isinstance(v, float) and math.isfinite(v) and k != "ssim_published"}
     if "windows" in result:
         head = f"{result['clip']}: {result['windows']} windows"
@@ -172,4 +174,5 @@ def _text(result: dict[str, Any]) -> str:
         counts = f"{result['frames_in']} frames in, {result['frames_predicted']} predicted"
         head = f"{result['clip']}: {counts}, {result['frames_compared']} compared with the truth"
     lines = [head, "".join(f"{k} {v:.4g}  " for k, v in scores.items())]
-    return "\n".join([*lines, *([f"written: {', '.join(result['written'])}"] if "written" in result else [])])
+    lines += [f"written: {', '.join(result['written'])}"] if "written" in result else []
+    return "\n".join(map(escape, lines))

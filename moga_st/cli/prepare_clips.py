@@ -11,10 +11,12 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
+from moga_st.cli.parsing import parse
 from moga_st.config import data_root
 from moga_st.data.video.prepare import ClipsOptions, prepare_clips
 from moga_st.data.video.prepared_clips import FORMAT, describe
 from moga_st.errors import BadInput
+from moga_st.storage import escape
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,11 @@ class Describe:
 
 
 def run_prepare(argv: list[str]) -> None:
-    args = tyro.cli(PrepareClips, prog="moga-st data prepare clips", args=argv)
+    args = parse(PrepareClips, "moga-st data prepare clips", argv)
     out = args.out or data_root(args.data_root) / "clips.h5"
     if out.exists():
         raise BadInput(f"{out}: exists already; remove it, or name another file with --out")
-    prepare_clips(args.source, out, args.how, lambda line: print(line, file=sys.stderr))
+    prepare_clips(args.source, out, args.how, lambda line: print(escape(line), file=sys.stderr))
     print(describe(out))
 
 
@@ -52,7 +54,7 @@ def run_describe(argv: list[str]) -> None:
     from moga_st import storage
     from moga_st.data.pose import prepared_poses
 
-    path = tyro.cli(Describe, prog="moga-st data describe", args=argv).file
+    path = parse(Describe, "moga-st data describe", argv).file
     with storage.open_hdf5(path) as file:
         is_clips = storage.attribute(file, "format", str) == FORMAT if "format" in file.attrs else True
     print(describe(path) if is_clips else prepared_poses.describe(path))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import tyro
 
 from moga_st import recipes
+from moga_st.cli.parsing import parse
 from moga_st.config import Config
 from moga_st.errors import BadInput, nearest
 
@@ -40,7 +41,7 @@ def with_recipe(verb: str, recipe: str, default: T, argv: list[str]) -> tuple[Ru
     fields = [("config", Annotated[type(config), unprefixed]), ("other", Annotated[type(default), unprefixed])]
     both = dataclasses.make_dataclass("Both", fields)
     about = _docstring(recipe)
-    given = tyro.cli(both, prog=f"moga-st {verb} {recipe}", description=about, default=both(config, default), args=argv)
+    given = parse(both, f"moga-st {verb} {recipe}", argv, description=about, default=both(config, default))
     return given.config, given.other
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
 from tyro.conf import Positional
 
+from moga_st.cli.parsing import parse
 from moga_st.errors import BadInput
 
 
@@ -35,15 +35,16 @@ class Report:
 
 
 def run(argv: list[str]) -> None:
-    args = tyro.cli(Report, prog="moga-st report", args=argv)
+    args = parse(Report, "moga-st report", argv)
     if not args.targets:
         raise BadInput("TARGET: expected a run's folder or a record; runs/RECIPE/NAME, say")
     if not 1 <= args.max_mb <= 2000:
         raise BadInput(f"--max-mb: expected 1 to 2000, got {args.max_mb}")
     from moga_st.report.write import page_of
+    from moga_st.storage import escape
 
     page = page_of(args.targets, args.max_mb, args.examples, args.data_root)
-    print(page.save(args.out or _beside(args.targets)))
+    print(escape(page.save(args.out or _beside(args.targets))))
 
 
 def _beside(targets: tuple[Path, ...]) -> Path:
@@ -53,7 +54,10 @@ def _beside(targets: tuple[Path, ...]) -> Path:
 
 def attempt(what: Callable[[], Path]) -> None:
     """Write a page that nobody asked for by itself, and name it on stderr; a failure is one line and no more."""
+    from moga_st.storage import escape
+
     try:
-        print(f"page: {what()}", file=sys.stderr)
+        print(escape(f"page: {what()}"), file=sys.stderr)
     except Exception as error:  # the work is done and saved; the page is an extra
-        print(f"moga-st: warning: no page was written: {type(error).__name__}: {error}", file=sys.stderr)
+        cause = " ".join(f"{type(error).__name__}: {error}".split())
+        print(escape(f"moga-st: warning: no page was written: {cause}"), file=sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from moga_st.scores import Scores
+from moga_st.storage import escape
 
 
 def score_table(scores: Scores) -> str:
@@ -20,7 +21,7 @@ def score_table(scores: Scores) -> str:
         also = {label: row.by[kind][names[0]] for label, row in scores.rows.items() if kind in row.by}
         rows = [[kind, *also]]
         rows += [[part, *(cell(values.get(part)) for values in also.values())] for part in metrics[names[0]]]
-        tables.append(f"{names[0]} by {kind}\n{table(rows)}")
+        tables.append(f"{names[0]} by {escape(kind)}\n{table(rows)}")
     return "\n\n".join(tables)
 
 
@@ -29,9 +30,9 @@ def fact_lines(facts: dict[str, Any]) -> str:
     lines = []
     for key, value in facts.items():
         if isinstance(value, dict):
-            lines += [f"{k}: {v}" for k, v in value.items() if key != "conventions" and v not in (None, [], "")]
+            lines += [escape(f"{k}: {v}") for k, v in value.items() if key != "conventions" and v not in (None, [], "")]
         else:
-            lines.append(f"{key}: {value}")
+            lines.append(escape(f"{key}: {value}"))
     return "\n".join(lines)
 
 
@@ -44,6 +45,7 @@ def cell(value: Any) -> str:
 
 def table(rows: list[list[str]]) -> str:
     """Columns padded to their widest cell; the first is left, the others are right aligned."""
+    rows = [[escape(c) for c in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(
         "  ".join(

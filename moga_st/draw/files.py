@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import re
 import subprocess
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
@@ -13,7 +14,17 @@ import imageio_ffmpeg
 import numpy as np
 from PIL import Image
 
-from moga_st.storage import write_atomically
+from moga_st.storage import escape, write_atomically
+
+
+def one_line(title: str) -> str:
+    """A title, which may have come with a file, as a line that fits over a picture."""
+    return escape(title[:200])
+
+
+def for_names(name: str) -> str:
+    """What came with a file as part of the name of another."""
+    return re.sub(r"[^\w-]", "_", name)[:40]
 
 
 def save_png(path: Path, image: Image.Image) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from moga_st.draw.files import save_png
+from moga_st.draw.files import one_line, save_png
 
 SIDE = 320
 """Pixels that a drawn image's shorter side has at least."""
@@ -34,10 +34,11 @@ class ClassifiedImage:
         image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
         font = ImageFont.load_default(14)
         probe = ImageDraw.Draw(image)
-        width = max(image.width, int(probe.textlength(self.title, font)) + 12)
+        title = one_line(self.title)
+        width = max(image.width, int(probe.textlength(title, font)) + 12)
         out = Image.new("RGB", (width, image.height + 24), "white")
         out.paste(image, (0, 24))
-        ImageDraw.Draw(out).text((6, 3), self.title, "black", font)
+        ImageDraw.Draw(out).text((6, 3), title, "black", font)
         return out
 
     def save(self, stem: Path) -> list[Path]:

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from moga_st.data.pose.skeleton import BONES, LEFT, RIGHT
-from moga_st.draw.files import save_gif, save_mp4, save_png
+from moga_st.draw.files import one_line, save_gif, save_mp4, save_png
 from moga_st.errors import BadInput
 
 ORANGE, BLUE, DARK = (230, 140, 0), (0, 95, 190), (70, 70, 70)
@@ -121,7 +121,7 @@ def save_lift(
     Raises:
         BadInput: shapes or lengths that do not go together, or values that are not finite.
     """
-    t = len(poses_m)
+    t, title = len(poses_m), one_line(title)
     _check_shapes(t, keypoints_px=keypoints_px, poses_m=poses_m, truth_m=truth_m)
     if not (fps > 0 and min(size_px) > 0):
         raise BadInput(f"fps and size_px must be positive, got {fps} and {size_px}")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from moga_st.draw.files import save_gif, save_mp4, save_png
+from moga_st.draw.files import for_names, one_line, save_gif, save_mp4, save_png
 from moga_st.spec import InputSpec
 
 GAP = 3  # pixels between frames
@@ -42,7 +42,7 @@ class PredictedClip:
         lowest to its highest true value."""
         paths, views = [], self.views()
         for name, (past, prediction, truth) in views.items():
-            at = stem if len(views) == 1 else stem.with_name(f"{stem.name}_{name}")
+            at = stem if len(views) == 1 else stem.with_name(f"{stem.name}_{for_names(name)}")
             title = self.title if name == "" else f"{self.title}, {name}"
             paths += save_prediction(at, past, prediction, truth, title)
         return paths
@@ -82,7 +82,7 @@ def save_prediction(
     stem: Path, past: np.ndarray, pred: np.ndarray, true: np.ndarray | None = None, title: str = ""
 ) -> list[Path]:
     """What :meth:`PredictedClip.save` does, for frames (t, 1 or 3, h, w) in [0, 1]."""
-    past, pred = _rgb(past), _rgb(pred)
+    past, pred, title = _rgb(past), _rgb(pred), one_line(title)
     truth = None if true is None else _rgb(true)
     error = None if true is None else _signed_error(pred[: len(true)], _rgb(true))
     longest = max(past.shape[1:3])

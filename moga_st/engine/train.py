@@ -38,6 +38,7 @@ from moga_st.errors import BadInput, Interrupted, RunFailed
 from moga_st.kernels.sharded import prepare
 from moga_st.models import to_device
 from moga_st.shards import Shards, Spread
+from moga_st.storage import escape
 from moga_st.tasks.task import Setting, Task, announce, with_own_loss
 
 
@@ -201,7 +202,7 @@ def report(*lines: str) -> None:
     """Say something on the terminal; stdout is for results."""
     if dist.rank() == 0:
         for line in lines:
-            print(line, file=sys.stderr)
+            print(escape(line), file=sys.stderr)
 
 
 def progress_bar(config: RunConfig, done: int) -> tqdm:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from moga_st.errors import BadInput
+from moga_st.storage.reading import escape
 
 if TYPE_CHECKING:
     import numpy as np
@@ -166,12 +167,13 @@ def lock_file(path: Path) -> BinaryIO:
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except ImportError:  # a system with neither
-        print(f"{path}: this system has no locks; do not start the same work twice", file=sys.stderr)
+        print(f"{escape(path)}: this system has no locks; do not start the same work twice", file=sys.stderr)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
             file.close()
             raise BlockingIOError(errno.EAGAIN, "another process has it", str(path)) from error
-        print(f"{path}: no locks on this file system ({error}); do not start the same work twice", file=sys.stderr)
+        text = f"{path}: no locks on this file system ({error}); do not start the same work twice"
+        print(escape(text), file=sys.stderr)
     return file
 
 

@@ -34,7 +34,7 @@ import torch
 from moga_st.data.pose.camera import Camera, project, world_to_camera
 from moga_st.data.pose.skeleton import JOINTS
 from moga_st.errors import BadInput, nearest
-from moga_st.storage import attribute, open_hdf5, read_dataset, write_atomically
+from moga_st.storage import attribute, escape, open_hdf5, read_dataset, write_atomically
 
 FORMAT, VERSION = "moga_st poses", 1
 UNITS = "metres and pixels, by the suffix of each name; world z up"
@@ -226,7 +226,7 @@ def describe(path: Path) -> str:
         f"2D keypoints {_listed(sources) or 'none'}",
         *(f"  {s}: {count[s]} clips, {frames[s]:,} frames" for s in sorted(frames, key=_by_number)),
     ]
-    return "\n".join(lines)
+    return "\n".join(map(escape, lines))
 
 
 def _write(part: Path, clips: Iterable[MotionClip], source: str, licence: str) -> None:

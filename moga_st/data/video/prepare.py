@@ -5,6 +5,7 @@ Shape legend: ``h w`` size, ``c`` channels.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 import warnings
@@ -91,7 +92,8 @@ def prepare_clips(
 
     Raises:
         BadInput: no clips, clips that differ in size, rate or channels where nothing says into which, a bad file (as
-            asked), too few frames for the parts, or less space on the disk than needed.
+            asked), or too few frames for the parts.
+        OSError: less space on the disk than needed.
     """
     o = options or ClipsOptions()
     clips = _opened(source, o, say)
@@ -109,9 +111,8 @@ def prepare_clips(
     shape = f"{size[0]}x{size[1]}, {', '.join(channels)}"
     say(f"{out}: {len(clips)} clips, {frames:,} frames of {shape}, {need / 1e6:,.1f} MB; {free / 1e6:,.0f} MB are free")
     if need * 1.02 + 1e6 > free:
-        raise BadInput(
-            f"{out}: {need / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free; take smaller frames or fewer"
-        )
+        short = f"{need / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free; take smaller frames or fewer"
+        raise OSError(errno.ENOSPC, short, str(out))
     units = {c.unit for c in clips}
     unit = units.pop() if len(units) == 1 else ""
     apart = f"time, {o.gap} frames apart" if _by(clips, o) == "time" else "file"

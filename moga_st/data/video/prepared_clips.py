@@ -32,7 +32,7 @@ import h5py
 import numpy as np
 
 from moga_st.errors import BadInput
-from moga_st.storage import new_file
+from moga_st.storage import escape, new_file
 
 FORMAT, VERSION = "moga_st clips", 1
 SPLITS = ("train", "val", "test")
@@ -335,4 +335,5 @@ def describe(path: Path) -> str:
             group: Any = file[split]
             listed = f", {len(group['start']):,} windows listed" if "start" in group else ""
             lines.append(f"  {split}: {len(group['name']):,} clips, {len(group['frames']):,} frames{listed}")
-    return "\n".join([*lines, *(f"{k}: {v}" for k, v in json.loads(about["conventions"]).items())])
+    lines += [f"{k}: {v}" for k, v in json.loads(about["conventions"]).items()]
+    return "\n".join(map(escape, lines))
