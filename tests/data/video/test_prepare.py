@@ -120,6 +120,6 @@ def test_what_cannot_become_one_file_is_refused(tmp_path, monkeypatch):
     with pytest.raises(BadInput, match="too few clips or frames for a part train"):
         prepare_clips(source / "a.npy", tmp_path / "o.h5", ClipsOptions(val=30, test=30))
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
-    with pytest.raises(BadInput, match=r"GB are needed, 0\.00 GB are free"):
+    with pytest.raises(OSError, match=r"GB are needed, 0\.00 GB are free"):
         prepare_clips(source / "a.npy", tmp_path / "o.h5")
     assert not (tmp_path / "o.h5").exists()
