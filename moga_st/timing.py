@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import statistics
 import sys
 import time
@@ -112,9 +111,14 @@ def timed(what: str, size: int, seconds: float) -> dict[str, Any]:
 
 
 def peak_memory(device: torch.device) -> float:
-    """Peak MB of the process: on CUDA since the last reset, other variants' networks included; on the CPU so far."""
+    """Peak MB of the process: on CUDA since the last reset, other variants' networks included; on the CPU so far; NaN
+    where the system does not tell."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
+    try:
+        import resource  # Windows has none
+    except ImportError:
+        return float("nan")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
 

@@ -21,7 +21,8 @@ _FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
 _GROWTH = 1_100
 _SLACK = 64 * 2**20  # bytes that a data set may declare without having been written
 _MOST = 2_000_000  # links
-_LOOK_S = 20  # seconds
+_LOOK_S = 20  # seconds of a processor: a busy machine may need any number of others for them
+_WAIT_S = 600
 _SURVIVED: set[tuple[int, int, int, int]] = set()  # files that have been looked at, by device, number, size and time
 
 
@@ -101,12 +102,16 @@ def _survives(path: Path) -> bool:
     make the library itself crash.  Where there is no ``fork`` it is not tried."""
     if not hasattr(os, "fork"):
         return True
+    import resource  # which only these systems have
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of other threads, which the child has no use for
         child = os.fork()
     if not child:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(_LOOK_S)  # which kills: damage can also make it go round for ever
+        for limit in (signal.SIGALRM, signal.SIGXCPU):  # which kill: damage can also make it go round for ever
+            signal.signal(limit, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_CPU, (_LOOK_S, resource.RLIM_INFINITY))
+        signal.alarm(_WAIT_S)
         with contextlib.suppress(BaseException):  # what is raised is raised again where it is told
             _look(path)
         os._exit(0)
