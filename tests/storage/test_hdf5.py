@@ -110,7 +110,7 @@ def test_damage_is_one_line(tmp_path):
 
 
 def test_a_look_may_wait_for_a_busy_machine_but_not_go_round_for_ever(tmp_path, monkeypatch):
-    """A niced process beside others may get a hundredth of a core: 20 seconds on the clock called good files damaged."""
+    """A niced process may get a hundredth of a core: 20 seconds on the clock called good files damaged."""
     monkeypatch.setattr(hdf5, "_LOOK_S", 1)
     monkeypatch.setattr(hdf5, "_look", lambda _: time.sleep(1.5))
     assert hdf5._survives(tmp_path)
