@@ -37,12 +37,12 @@ def run(argv: list[str]) -> None:
     args = parse(Classify, "moga-st classify", argv)
     from moga_st.device import setup
     from moga_st.errors import BadInput
-    from moga_st.infer.classify import Classifier
+    from moga_st.infer.classify import load_classifier
     from moga_st.storage import escape
 
     if not args.images:
         raise BadInput("classify: name at least one image or folder")
-    classifier = Classifier(args.weights, setup(args.device), args.names)
+    classifier = load_classifier(args.weights, setup(args.device), args.names)
     for found in classifier(list(args.images), args.top, args.cam):
         written: list[str] = []
         if args.cam:

@@ -21,6 +21,7 @@ VERBS = {
     "report": ("TARGET...", "one HTML page of a run, of several runs or records, or of lifted people"),
     "predict": ("WEIGHTS CLIP", "predict a clip's future and draw it"),
     "classify": ("WEIGHTS IMAGE...", "name what images show, and where on them"),
+    "interactions": ("MODEL...", "measure how parts of an input interact, by the size of their context, and draw it"),
     "lift": ("WEIGHTS SOURCE", "lift people in a video, or their 2D keypoints, to 3D"),
     "data": ("RECIPE", "find and check a recipe's data; `data prepare NAME SRC` makes the file that recipes read"),
     "models": ("", "list every model with parameters and operations"),

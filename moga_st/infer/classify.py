@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from moga_st.analyse.gradcam import gradcam, spread
+from moga_st.analyse.interactions import Game, image_game
 from moga_st.data.augment import Look, evaluation, normalised
 from moga_st.data.images import find_images, read_image
 from moga_st.draw.images import ClassifiedImage
@@ -43,37 +44,15 @@ class Classified:
         return ClassifiedImage(self.path.stem, f"{name} {100 * share:.0f} %", pixels, self.heat)
 
 
+@dataclass(frozen=True)
 class Classifier:
-    """Weights of a classifier, with its view of an image and the names of its classes.
+    """A network that tells classes of images apart, with its view of an image and the names of its classes."""
 
-    Args:
-        weights: a weights file, a run's folder, or the name of weights in the package.
-        names: the classes' names, one a line in a file, where the weights do not say them.
-
-    Raises:
-        BadInput: no such weights, those of no classifier, or names that do not fit.
-    """
-
-    def __init__(self, weights: Path, device: torch.device | str = "cpu", names: Path | None = None):
-        path = find_weights(weights)
-        held = read_weights(path)
-        self.net, self.device = to_device(load_model(path), device).eval(), torch.device(device)
-        facts = held.about.get("facts", {})
-        head = [m for m in self.net.modules() if isinstance(m, nn.Linear)]
-        spec = held.spec
-        if not isinstance(self.net, MogaNet) and "test_view" not in facts:
-            raise BadInput(f"{path}: holds a {type(self.net).__name__}, which is no classifier of images")
-        if not head:
-            raise BadInput(f"{path}: holds a backbone without a head, which names no class")
-        self.classes = _names(path, names, facts.get("classes"), head[-1].out_features)
-        view = facts.get("test_view", {"size": [224, 224], "crop": 0.9})
-        channels = spec.shape[0] if spec is not None and spec.shape[0] else getattr(held.model, "channels", None) or 3
-        mean, std = (spec.mean, spec.std) if spec is not None else IMAGENET
-        mean, std = (v * channels if len(v) == 1 else v for v in (mean, std))
-        self.look = Look(view["size"][0], view["size"][0], view["crop"], tuple(mean), tuple(std))
-        if len(self.look.mean) != channels:
-            raise BadInput(f"{path}: takes {channels} channels, but has the scale of {len(self.look.mean)}")
-        self._view = evaluation(self.look)
+    net: nn.Module
+    """In evaluation mode, on ``device``."""
+    classes: tuple[str, ...]
+    look: Look
+    device: torch.device | str = "cpu"
 
     def __call__(self, images: list[Path], top: int = 5, cam: bool = False) -> Iterator[Classified]:
         """What the images of files and folders may show, one after the other.
@@ -90,7 +69,7 @@ class Classifier:
             raise BadInput(f"top: expected at least 1, got {top}")
         for path in [p for given in images for p in find_images(given)]:
             pixels = read_image(path, self.look.channels)
-            x = self._input(pixels)
+            x = self.input(pixels)
             with torch.no_grad():
                 share = self.net(x[None]).float().softmax(1)[0].cpu()
             best = share.topk(min(top, len(self.classes)))
@@ -114,10 +93,67 @@ class Classifier:
         maps = gradcam(self.net, self.net.stages[-1], x[None], lambda out: out[:, number])
         return spread(maps, (x.shape[1], x.shape[2]))[0].cpu()
 
-    def _input(self, pixels: np.ndarray) -> Tensor:
+    def games(self, folder: Path, count: int, grid: int | None = None) -> list[Game]:
+        """The games of interactions of ``count`` images, spread over all in a folder with a folder for each class; see
+        :func:`moga_st.analyse.interactions.image_game`.
+
+        The classes' folders have the names that the weights say; where these know no names, they are as many as the
+        classes and stand in their order, as ImageNet's do.
+
+        Raises:
+            BadInput: folders that do not fit the classes, or no image that can be read.
+        """
+        images = [(p, p.relative_to(folder).parts[0]) for p in find_images(folder) if p.parent != folder]
+        folders = sorted({name for _, name in images})
+        index = {name: i for i, name in enumerate(self.classes)}
+        if not set(folders) <= set(index):
+            if len(folders) != len(self.classes):
+                raise BadInput(
+                    f"{folder}: expected a folder of images for each class, by the names that the weights know "
+                    f"({', '.join(self.classes[:3])}, ...) or all {len(self.classes)} in order; it has {len(folders)}"
+                )
+            index = {name: i for i, name in enumerate(folders)}
+        chosen = np.unique(np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int))
+        inputs = [(self.input(read_image(images[i][0], self.look.channels)), images[i][1]) for i in chosen]
+        return [image_game(self.net, x, index[name], grid) for x, name in inputs]
+
+    def input(self, pixels: np.ndarray) -> Tensor:
+        """uint8 (h, w, c) as the network takes it: (c, s, s)."""
         whole = pixels.shape[:2] == (self.look.test_size, self.look.test_size) and self.look.crop == 1.0
-        x = normalised(pixels, self.look) if whole else self._view(pixels)
+        x = normalised(pixels, self.look) if whole else evaluation(self.look)(pixels)
         return x.to(self.device)
+
+
+def load_classifier(weights: Path, device: torch.device | str = "cpu", names: Path | None = None) -> Classifier:
+    """The classifier in weights of this package.
+
+    Args:
+        weights: a weights file, a run's folder, or the name of weights in the package.
+        device: where the network runs.
+        names: the classes' names, one a line in a file, where the weights do not say them.
+
+    Raises:
+        BadInput: no such weights, those of no classifier, or names that do not fit.
+    """
+    path = find_weights(weights)
+    held = read_weights(path)
+    net = to_device(load_model(path), device).eval()
+    facts = held.about.get("facts", {})
+    head = [m for m in net.modules() if isinstance(m, nn.Linear)]
+    spec = held.spec
+    if not isinstance(net, MogaNet) and "test_view" not in facts:
+        raise BadInput(f"{path}: holds a {type(net).__name__}, which is no classifier of images")
+    if not head:
+        raise BadInput(f"{path}: holds a backbone without a head, which names no class")
+    classes = _names(path, names, facts.get("classes"), head[-1].out_features)
+    view = facts.get("test_view", {"size": [224, 224], "crop": 0.9})
+    channels = spec.shape[0] if spec is not None and spec.shape[0] else getattr(held.model, "channels", None) or 3
+    mean, std = (spec.mean, spec.std) if spec is not None else IMAGENET
+    mean, std = (v * channels if len(v) == 1 else v for v in (mean, std))
+    look = Look(view["size"][0], view["size"][0], view["crop"], tuple(mean), tuple(std))
+    if len(look.mean) != channels:
+        raise BadInput(f"{path}: takes {channels} channels, but has the scale of {len(look.mean)}")
+    return Classifier(net, tuple(classes), look, device)
 
 
 def _names(path: Path, given: Path | None, known: list[str] | None, count: int) -> list[str]:

@@ -5,7 +5,7 @@ Shape legend: ``b`` images, ``c`` channels, ``h w`` image size, ``n`` classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moga_st import dist
+from moga_st.analyse.interactions import Game, image_game
 from moga_st.data.augment import (
     AugmentConfig,
     Look,
@@ -32,7 +33,7 @@ from moga_st.draw.images import ClassifiedImage
 from moga_st.errors import BadInput
 from moga_st.scores import Score, Scores
 from moga_st.spec import InputSpec
-from moga_st.tasks.task import Example, Setting, Split, TaskConfig, at_least_1
+from moga_st.tasks.task import Example, Setting, Split, TaskConfig, at_least_1, spread
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and standard deviation of red, green and blue that everyone in this field takes."""
@@ -179,9 +180,9 @@ class Classification:
             images = shifted(images, fetched["draws"], config.augment, self.setting.seed)
         else:
             images = fetched["images"]
-        spread = config.smoothing / n if config.loss == "ce" else 0.0
+        share = config.smoothing / n if config.loss == "ce" else 0.0
         targets = F.one_hot(self.labels["train"][numbers], n).float()
-        return mixed(images, targets * (1.0 - spread * n) + spread, fetched["mix"])
+        return mixed(images, targets * (1.0 - share * n) + share, fetched["mix"])
 
     def loss(self, net: nn.Module, batch: tuple[Tensor, Tensor], step: Tensor) -> Tensor:  # noqa: ARG002
         """Cross-entropy with soft targets, or binary cross-entropy of every class: a mean over images."""
@@ -238,6 +239,23 @@ class Classification:
             found.append(ClassifiedImage(name, title, part.image(k, self.look.channels)))
         return found
 
+    def games(self, net: nn.Module, count: int, grid: int | None = None) -> list[Game]:
+        """The games of interactions of ``count`` test images, spread over all: log-odds of the true class, by patches;
+        see :func:`moga_st.analyse.interactions.image_game`."""
+        part = self.images.parts["test"]
+        return [
+            image_game(net, self.inputs("test", [i])[0], int(part.labels[i]), grid) for i in spread(len(part), count)
+        ]
+
+    def inputs(self, split: Split, numbers: Sequence[int]) -> Tensor:
+        """Images of a split as evaluation shows them to a network: (b, c, h, w)."""
+        if self.pixels:
+            return self._normalised(self.pixels[split][torch.as_tensor(numbers)])
+        view, part = evaluation(self.look), self.images.parts[split]
+        with ThreadPoolExecutor(4) as pool:
+            images = list(pool.map(lambda i: view(part.image(i, self.look.channels)), numbers))
+        return torch.stack(images).to(self.setting.device)
+
     @torch.no_grad()
     def take_statistics(self, net: nn.Module) -> None:
         """Batch norms' statistics anew, as means over ``precise_bn`` training batches with the weights as they are."""
@@ -281,18 +299,9 @@ class Classification:
 
     def _eval_batches(self, split: Split, most: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """This rank's share of each batch, in order: images (b, c, h, w) and labels (b,)."""
-        part, device = self.images.parts[split], self.setting.device
-        total = min(len(part), most or len(part))
-        view = evaluation(self.look)
-        with ThreadPoolExecutor(4) as pool:
-            for first in range(0, total, self.config.eval_batch):
-                share = dist.local_slice(min(self.config.eval_batch, total - first))
-                numbers = range(first + share.start, first + share.stop)
-                if not numbers:
-                    continue
-                labels = self.labels[split][numbers.start : numbers.stop]
-                if self.pixels:
-                    yield self._normalised(self.pixels[split][numbers.start : numbers.stop]), labels
-                    continue
-                images = pool.map(lambda i: view(part.image(i, self.look.channels)), numbers)
-                yield torch.stack(list(images)).to(device), labels
+        total = min(len(self.images.parts[split]), most or len(self.images.parts[split]))
+        for first in range(0, total, self.config.eval_batch):
+            share = dist.local_slice(min(self.config.eval_batch, total - first))
+            numbers = range(first + share.start, first + share.stop)
+            if numbers:
+                yield self.inputs(split, numbers), self.labels[split][numbers.start : numbers.stop]

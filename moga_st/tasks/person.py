@@ -13,7 +13,6 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -33,7 +32,7 @@ from moga_st.metrics import pose as metrics
 from moga_st.models.person import CHANNELS
 from moga_st.scores import Score, Scores
 from moga_st.spec import InputSpec
-from moga_st.tasks.task import Example, Setting, Split, TaskConfig, at_least_1
+from moga_st.tasks.task import Example, Setting, Split, TaskConfig, at_least_1, spread
 
 PROTOCOL = "the protocol's noisy 2D"
 CONVENTIONS = {
@@ -201,7 +200,7 @@ def _some(clips: list[MotionClip], count: int | None) -> list[MotionClip]:
     """So many of the clips, spread over all."""
     if count is None or count >= len(clips):
         return clips
-    return [clips[i] for i in np.linspace(0, len(clips) - 1, count).round().astype(int)]
+    return [clips[i] for i in spread(len(clips), count)]
 
 
 def measure(pairs: list[tuple[Tensor, Tensor]]) -> dict[str, float]:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from moga_st import dist
+from moga_st.analyse.interactions import Game, pose_game
 from moga_st.data.draws import uniform
 from moga_st.data.pose.camera import normalise_screen
 from moga_st.data.pose.detector_noise import DetectorNoise, detect
@@ -32,13 +33,13 @@ from moga_st.data.pose.skeleton import JOINTS, flip
 from moga_st.data.pose.smoothing import OneEuro
 from moga_st.data.pose.sources import CMUConfig, PoseDataConfig
 from moga_st.draw.pose import LiftedClip
-from moga_st.errors import BadInput
+from moga_st.errors import BadInput, nearest
 from moga_st.infer.lift import upright
 from moga_st.infer.windows import lift_overlapping, lift_windows
 from moga_st.metrics import pose as metrics
 from moga_st.scores import Score, Scores
 from moga_st.spec import InputSpec
-from moga_st.tasks.task import Example, Setting, Split, TaskConfig, at_least_1, own_loss
+from moga_st.tasks.task import Example, Setting, Split, TaskConfig, at_least_1, own_loss, spread
 
 METRICS_MM = ("mpjpe", "p_mpjpe", "n_mpjpe", "mpjve")
 CHUNK = 20_000  # frames measured at once: bounds the memory of the metrics
@@ -107,10 +108,10 @@ class PoseLifting:
             raise BadInput(f"task.left_out: not every one of {', '.join(config.left_out)} ends a test clip's name")
         if not sets.val:
             raise BadInput(f"{sets.source}: has no clips to validate on; prepare the whole data set")
-        spread = np.unique(np.linspace(0, len(sets.val) - 1, min(config.val_clips, len(sets.val))).round().astype(int))
+        chosen = spread(len(sets.val), config.val_clips)
         self.train = self._sequences(sets.train)
         self.splits: dict[str, Sequences] = {
-            "val": self._sequences([sets.val[i] for i in spread]),
+            "val": self._sequences([sets.val[i] for i in chosen]),
             "test": self._sequences(test),
         }
         channels = ("x", "y", "confidence") if config.confidence else ("x", "y")
@@ -258,6 +259,21 @@ class PoseLifting:
             poses, truth = (upright(x[first:stop].cpu().numpy() / 1000) for x in (pred, data.truth_mm))
             found.append(LiftedClip(label, title, keypoints_px, shown.size_px, shown.fps, poses, truth))
         return found
+
+    def games(self, net: nn.Module, count: int, joint: str = "LWrist", pieces: int = 1) -> list[Game]:
+        """The games of interactions of ``count`` test windows, spread over all: the error of a joint, by the joints
+        that are seen; see :func:`moga_st.analyse.interactions.pose_game`.
+
+        Raises:
+            BadInput: no joint of this name.
+        """
+        if joint not in JOINTS:
+            raise BadInput(f"joint: {joint!r} is none of {', '.join(JOINTS)}{nearest(joint, JOINTS)}")
+        data = self.splits["test"]
+        centre = torch.tensor(spread(len(data.first), count), device=data.first.device)
+        rows = data.rows(centre, centre, self.config.frames)
+        number = JOINTS.index(joint)
+        return [pose_game(net, data.keypoints[r], data.target[r], number, pieces) for r in rows]
 
     def _measure(self, pred: Tensor, data: Sequences) -> Score:
         pred = self._in_mm(pred, data)

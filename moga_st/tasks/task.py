@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -80,6 +81,8 @@ class Task(Protocol):
         """The best, the median and the worst of some examples."""
         ...
 
+    # games(net, count, ...) -> list[Game]: of test inputs, where there are interactions to measure
+
 
 @dataclass(frozen=True)
 class TaskConfig(Config, rooms=("moga_st.tasks",)):
@@ -94,6 +97,11 @@ def at_least_1(config: Any, *names: str) -> None:
     for name in names:
         if getattr(config, name) < 1:
             raise BadInput(f"task.{name}: expected at least 1, got {getattr(config, name)}")
+
+
+def spread(total: int, count: int) -> list[int]:
+    """``count`` numbers below ``total``, evenly over all; all of them where there are fewer."""
+    return np.unique(np.linspace(0, total - 1, min(total, count)).round().astype(int)).tolist()
 
 
 def announce(task: Task) -> list[str]:

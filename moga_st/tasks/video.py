@@ -16,13 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moga_st import dist
+from moga_st.analyse.interactions import Game, clip_game
 from moga_st.draw.video import PredictedClip
 from moga_st.errors import BadInput
 from moga_st.metrics.scorers import Scorer
 from moga_st.models import baselines
 from moga_st.scores import Score, Scores
 from moga_st.spec import InputSpec
-from moga_st.tasks.task import Example, Setting, Split, TaskConfig, at_least_1, own_loss
+from moga_st.tasks.task import Example, Setting, Split, TaskConfig, at_least_1, own_loss, spread
 
 EXAMPLES = 256  # windows that examples are chosen from
 
@@ -191,6 +192,13 @@ class VideoPrediction:
             clips = (x[i].numpy() for x in (past, pred, future))
             found.append(PredictedClip(name, title, *clips, spec=self.spec))
         return found
+
+    def games(self, net: nn.Module, count: int, frame: int = 1, grid: int | None = None) -> list[Game]:
+        """The games of interactions of ``count`` test windows, spread over all: the error of predicted frame ``frame``,
+        by patches; see :func:`moga_st.analyse.interactions.clip_game`."""
+        windows = [self.sequences("test", i, i + 1) for i in spread(self.data.count("test"), count)]
+        pairs = [self._split(w) for w in windows]
+        return [clip_game(net, past[0], future[0], frame, grid) for past, future in pairs]
 
     def sequences(self, split: Literal["train"] | Split, first: int, last: int) -> Tensor:
         """Windows number ``first`` to ``last`` - 1 as a network sees them: (b, frames_in + frames_out, c, h, w)."""

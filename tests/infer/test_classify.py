@@ -11,7 +11,7 @@ from moga_st.analyse.gradcam import gradcam, spread
 from moga_st.cli import main
 from moga_st.data.augment import Look, evaluation
 from moga_st.errors import BadInput
-from moga_st.infer.classify import Classifier
+from moga_st.infer.classify import load_classifier
 from moga_st.models.moganet import MogaNetConfig
 from moga_st.pretrained import export_weights
 from moga_st.spec import InputSpec
@@ -42,7 +42,7 @@ def images(tmp_path):
 def test_a_classifier_says_what_its_network_says_at_the_view_that_it_was_tested_with(weights, images):
     path, net = weights
     view = evaluation(Look(32, 32, 0.8, SPEC.mean, SPEC.std))
-    found = list(Classifier(path)([images], top=2))
+    found = list(load_classifier(path)([images], top=2))
     assert [f.path.name for f in found] == ["0.png", "1.png", "2.png"]
     for one in found:
         with torch.no_grad():
@@ -82,17 +82,17 @@ def test_what_is_no_classifier_is_refused(weights, images, tmp_path):
     backbone = dataclasses.replace(NET, classes=0)
     export_weights(tmp_path / "b.safetensors", backbone.build(), backbone, {})
     with pytest.raises(BadInput, match="backbone without a head"):
-        Classifier(tmp_path / "b.safetensors")
+        load_classifier(tmp_path / "b.safetensors")
     with pytest.raises(BadInput, match="no classifier of images"):
-        Classifier(__import__("pathlib").Path("mmnist_compact"))
+        load_classifier(__import__("pathlib").Path("mmnist_compact"))
     (tmp_path / "names.txt").write_text("a\nb\n")
     with pytest.raises(BadInput, match=r"has 2 names, .* 3 classes apart"):
-        Classifier(weights[0], names=tmp_path / "names.txt")
+        load_classifier(weights[0], names=tmp_path / "names.txt")
     with pytest.raises(BadInput, match="top: expected at least 1"):
-        list(Classifier(weights[0])([images], top=0))
+        list(load_classifier(weights[0])([images], top=0))
     bare = dataclasses.replace(NET, size=64)
     export_weights(tmp_path / "c.safetensors", bare.build(), bare, {})  # as `convert` writes them
-    assert Classifier(tmp_path / "c.safetensors").classes == ["class 0", "class 1", "class 2"]
+    assert load_classifier(tmp_path / "c.safetensors").classes == ("class 0", "class 1", "class 2")
 
 
 def test_gradcam_is_its_definition():
