@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moga_st.cli.lift_flags import Lift, check_flags, given_for_mmpose
+from moga_st.cli.find_people import find_people
+from moga_st.cli.lift_flags import Lift, check_flags
 from moga_st.cli.parsing import parse
 from moga_st.cli.tables import fact_lines
 from moga_st.errors import BadInput
@@ -40,34 +41,43 @@ def _lift(args: Lift) -> None:
     from moga_st.infer.scene import check_any_lifter
 
     # people are looked for in any other file, which may take long: all that can be checked comes before
-    is_video = not args.source.is_dir() and not holds_keypoints(args.source)
+    source = args.source
+    is_video = source is not None and not source.is_dir() and not holds_keypoints(source)
     check_flags(args, is_video)
     device = setup(args.device)
     net = pretrained.load_model(pretrained.find_weights(args.weights), device)
     check_any_lifter(net)
-    video = open_video(args.source) if is_video else None if args.video is None else open_video(args.video)
-    file = args.source
+    if source is None:
+        from moga_st.cli.lift_live import lift_live
+
+        lift_live(args, net, device)
+        return
+    video = open_video(source) if is_video else None if args.video is None else open_video(args.video)
+    file, found = source, {}
     if is_video:
         assert video is not None
-        file = args.out / f"{args.source.stem}_lift_2d.json"  # a name that keypoints of the user's own hardly have
-        _find_people(args, video, device, file)
+        file = args.out / f"{source.stem}_lift_2d.json"  # a name that keypoints of the user's own hardly have
+        found = {"found_frames_per_second": round(find_people(args, video, device, file), 1)}
     people = _read_people(args, file, video)
-    _print(args, _write_lifted(args, net, device, people, video, [file] if is_video else []))
+    results = _write_lifted(args, net, device, source, people, video, [file] if is_video else [])
+    _print(args, [result | found for result in results])
 
 
-def _page_path(args: Lift) -> Path:
-    return args.out / f"{args.source.stem}_lift.html"
+def _page_path(args: Lift, source: Path) -> Path:
+    return args.out / f"{source.stem}_lift.html"
 
 
-def _page(args: Lift, people: list[Keypoints], motions: list[Motion], video: Video | None, *, from_0: bool) -> Path:
+def _page(
+    args: Lift, source: Path, people: list[Keypoints], motions: list[Motion], video: Video | None, *, from_0: bool
+) -> Path:
     """Everyone in one scene, beside the video if there is one."""
     from moga_st.infer.lift_files import span_of
     from moga_st.report.made import lift_page
 
     frames = None if video is None else span_of(video, people, from_0=from_0)
     warnings = [f"person {k.person}: {warning}" for k in people for warning in k.warnings]
-    rows = [("weights", str(args.weights)), ("source", str(args.source)), ("frames a second", people[0].fps)]
-    return lift_page(args.source.name, motions, frames, warnings, rows).save(_page_path(args))
+    rows = [("weights", str(args.weights)), ("source", str(source)), ("frames a second", people[0].fps)]
+    return lift_page(source.name, motions, frames, warnings, rows).save(_page_path(args, source))
 
 
 def _read_people(args: Lift, file: Path, video: Video | None) -> list[Keypoints]:
@@ -88,7 +98,13 @@ def _read_people(args: Lift, file: Path, video: Video | None) -> list[Keypoints]
 
 
 def _write_lifted(
-    args: Lift, net: nn.Module, device: torch.device, people: list[Keypoints], video: Video | None, found: list[Path]
+    args: Lift,
+    net: nn.Module,
+    device: torch.device,
+    source: Path,
+    people: list[Keypoints],
+    video: Video | None,
+    found: list[Path],
 ) -> list[dict[str, Any]]:
     """Lift, and write each person's files; returns what was done for each.
 
@@ -99,11 +115,12 @@ def _write_lifted(
     from moga_st.infer.scene import lift_scene
     from moga_st.storage import escape
 
-    stems = [lift_files.stem_of(args.out, args.source.stem, k) for k in people]
+    stems = [lift_files.stem_of(args.out, source.stem, k) for k in people]
+    space = args.space or "world"
     if not args.overwrite:
         lift_files.check_free(stems, (*args.formats, *(lift_files.PICTURES if args.draw else ())))
         if args.report:
-            lift_files.check_free([args.out / f"{args.source.stem}_lift"], ("html",))
+            lift_files.check_free([_page_path(args, source).with_suffix("")], ("html",))
     args.out.mkdir(parents=True, exist_ok=True)
     if video is not None and (turned := lift_files.turned_warning(video)):
         print(escape(f"moga-st: warning: {turned}"), file=sys.stderr)
@@ -112,7 +129,7 @@ def _write_lifted(
         net,
         people,
         device,
-        space=args.space,
+        space=space,
         smooth=args.one_euro if args.smooth else None,
         focal_px=args.focal_px,
         pitch_deg=args.pitch_deg,
@@ -124,19 +141,19 @@ def _write_lifted(
     for k, motion, stem in zip(people, motions, stems, strict=True):
         for warning in k.warnings:
             print(escape(f"moga-st: warning: person {k.person}: {warning}"), file=sys.stderr)
-        frames = None if video is None else lift_files.frames_of(video, k, from_0=bool(found))
-        files = lift_files.write_lifted(stem, k, motion, args.formats, args.source.name, frames, args.draw)
+        frames = None if video is None else lift_files.frames_of(video, k, from_0=is_video)
+        files = lift_files.write_lifted(stem, k, motion, args.formats, source.name, frames, args.draw)
         facts = lift_files.facts(k, [*found, *files], rate)
         results.append(
             {
                 **facts,
-                "space": f"{args.space}; {motion.note.removeprefix(k.note + '; ')}",
+                "space": f"{space}; {motion.note.removeprefix(k.note + '; ')}",
                 "smoothing": dataclasses.asdict(args.one_euro) if args.smooth else None,
             }
         )
         found = []
     if args.report:
-        page = _page(args, people, motions, video, from_0=is_video)
+        page = _page(args, source, people, motions, video, from_0=is_video)
         results[0]["written"].append(str(page))
     return results
 
@@ -151,22 +168,3 @@ def _print(args: Lift, results: list[dict[str, Any]]) -> None:
         shown = {k: v for k, v in result.items() if k != "warnings"}
         shown |= {"smoothing": args.one_euro if args.smooth else "off", "written": ", ".join(result["written"])}
         print(fact_lines(shown))
-
-
-def _find_people(args: Lift, video: Video, device: torch.device, out: Path) -> None:
-    """Write the keypoints of everyone in a video."""
-    from tqdm import tqdm
-
-    from moga_st.data.pose.keypoints import write_people
-    from moga_st.integrations import mediapipe
-    from moga_st.storage import write_atomically
-
-    if args.finder == "mediapipe" or (args.finder == "auto" and not given_for_mmpose(args) and mediapipe.is_there()):
-        find = mediapipe.PeopleFinder(video.fps)
-    else:
-        from moga_st.integrations import mmpose_2d
-
-        find = mmpose_2d.PeopleFinder(device, args.pose2d, args.pose2d_weights, args.detector, args.detector_weights)
-    out.parent.mkdir(parents=True, exist_ok=True)  # before the search, which would be lost
-    people = [find(frame) for frame in tqdm(video, "finding people", video.frames, unit="frame")]
-    write_atomically(out, lambda part: write_people(part, people, video.size_px, video.fps, find.layout))

@@ -13,6 +13,10 @@ from tyro.conf import Positional
 from moga_st.data.pose.smoothing import OneEuro
 from moga_st.errors import BadInput
 
+NOT_LIVE = (
+    *("video", "size_px", "fps", "layout", "person", "ignore_ids", "clip"),
+    *("pitch_deg", "roll_deg", "height_m", "formats", "report", "out", "overwrite"),
+)  # flags that say nothing to a camera
 MMPOSE = ("pose2d", "pose2d_weights", "detector", "detector_weights")  # flags that are mmpose's alone
 
 
@@ -22,9 +26,13 @@ class Lift:
 
     weights: Positional[Path]
     """A .safetensors file, a run's folder, or the name of weights in the package."""
-    source: Positional[Path]
+    source: Positional[Path | None] = None
     """A video (.mp4, .mov, .gif, ...), or keypoints: a file or folder of COCO, OpenPose, AlphaPose, mmpose, MediaPipe,
     YOLO, ViTPose, DeepLabCut, VideoPose3D, or npz; known by what is in it."""
+    camera: str | None = None
+    """In place of a source: the number of a camera (0 is the first), or a video to be played as one. Always the newest
+    frame is lifted, with none that come later (best by `lifter_causal`), and shown in a window, or written to stdout: a
+    line of JSON that says what the others mean, then one a frame. q, Esc or Ctrl-C ends it."""
     video: Path | None = None
     """The video that a keypoint file was found in: drawn under the keypoints, and its size and rate are taken."""
     finder: Literal["auto", "mediapipe", "mmpose"] = "auto"
@@ -64,9 +72,9 @@ class Lift:
     """Smooth the keypoints with a one-euro filter before lifting; turn it off for exact ones."""
     one_euro: OneEuro = dataclasses.field(default_factory=OneEuro)
     """The filter."""
-    space: Literal["world", "camera", "root"] = "world"
+    space: Literal["world", "camera", "root"] | None = None
     """world: upright, feet on the floor, still where they stand; camera: as the camera sees it; root: as the network
-    has it, relative to the hip, bones of any length."""
+    has it, relative to the hip, bones of any length. Left out, world, and camera with --camera."""
     pitch_deg: float | None = None
     """How far the camera looks down, for the world; left out, found from people who stand and where they tread."""
     roll_deg: float | None = None
@@ -78,7 +86,7 @@ class Lift:
     formats: tuple[Literal["npz", "bvh", "glb", "csv", "trc"], ...] = ("npz", "bvh")
     """Files of motion: npz holds all that is known; bvh and glb (glTF) for animation, csv and trc for biomechanics."""
     draw: bool = True
-    """Pictures: png, gif and mp4."""
+    """Pictures: png, gif and mp4; with --camera the window."""
     report: bool = False
     """One page for everyone that is lifted, NAME_lift.html: the input beside the people in 3D, to turn and to play."""
     device: str = "auto"
@@ -89,7 +97,7 @@ class Lift:
     overwrite: bool = False
     """Replace files of these names."""
     json: bool = False
-    """Print what was done as JSON."""
+    """Print what was done as JSON; with --camera, write poses to stdout beside the window too."""
 
 
 def given_for_mmpose(args: Lift) -> list[str]:
@@ -105,7 +113,11 @@ def check_flags(args: Lift, is_video: bool) -> None:
     """
     if args.everyone and args.person is not None:
         raise BadInput("--everyone and --person: give one of them")
-    if is_video:
+    if args.camera is not None:
+        _check_camera(args)
+    elif args.source is None:
+        raise BadInput("lift: name a video or a file of keypoints, or --camera 0")
+    elif is_video:
         if not args.source.exists():
             raise BadInput(f"{args.source}: no such video, keypoint file or folder of them")
         if args.video is not None:
@@ -117,6 +129,16 @@ def check_flags(args: Lift, is_video: bool) -> None:
         if for_video:
             raise BadInput(f"{for_video[0]}: is for a video; {args.source} holds keypoints already")
     _check_ranges(args)
+
+
+def _check_camera(args: Lift) -> None:
+    if args.source is not None:
+        raise BadInput(f"--camera: {args.source} is lifted, or the camera; leave one of them out")
+    if args.space == "world":
+        raise BadInput("--space world: needs the whole clip; with --camera there are camera and root")
+    for name in NOT_LIVE:
+        if getattr(args, name) != getattr(Lift, name):
+            raise BadInput(f"--{name.replace('_', '-')}: says nothing to --camera; leave it out")
 
 
 def _check_ranges(args: Lift) -> None:

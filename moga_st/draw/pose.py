@@ -137,11 +137,11 @@ def save_lift(
 
     def sheet(i: int, image: np.ndarray | None) -> Image.Image:
         caption = f"{title}   {i / fps:.2f} s, frame {i + 1} of {t}{UNSEEN if unseen[i] else ''}"
-        return _sheet([panels(i, image)], caption.strip(), legend)
+        return sheet_of([panels(i, image)], caption.strip(), legend)
 
     columns = np.unique(np.linspace(0, t - 1, STRIP_COLUMNS).round().astype(int)).tolist()
     picked = [panels(i, image) for i, image in enumerate(_images(frames, t, size_px)) if i in columns]
-    strip = _sheet(picked, title, legend, [f"{i / fps:.2f} s{UNSEEN if unseen[i] else ''}" for i in columns])
+    strip = sheet_of(picked, title, legend, [f"{i / fps:.2f} s{UNSEEN if unseen[i] else ''}" for i in columns])
     png, gif, mp4 = (stem.with_name(stem.name + suffix) for suffix in (".png", ".gif", ".mp4"))
     save_png(png, strip)
     step = math.ceil(fps / GIF_FPS)
@@ -228,9 +228,9 @@ def windows_of(keypoints_px: np.ndarray, size_px: tuple[int, int], fps: float) -
 
 
 def draw_2d(
-    keypoints_px: np.ndarray, size_px: tuple[int, int], window: Window, image: np.ndarray | None = None
+    keypoints_px: np.ndarray | None, size_px: tuple[int, int], window: Window, image: np.ndarray | None = None
 ) -> Image.Image:
-    """One frame of the input (17, 3) on its image (h, w, 3) or a blank canvas: a panel."""
+    """One frame of the input (17, 3), or nobody, on its image (h, w, 3) or a blank canvas: a panel."""
     left, top, side = window
     corners = (np.array([(0, 0), size_px]) - (left, top)) * PANEL / side
     sketch = _Sketch()
@@ -239,8 +239,9 @@ def draw_2d(
         sketch.image.paste(cut.resize(sketch.image.size, Image.Resampling.BICUBIC))
     else:
         sketch.pen.rectangle((*(corners[0] * SUPER), *(corners[1] * SUPER)), BLANK, EDGE, SUPER)
-    points = (keypoints_px[:, :2] - (left, top)) * PANEL / side
-    sketch.skeleton(points, np.zeros(17), keypoints_px[:, 2] >= FAINT)
+    if keypoints_px is not None:
+        points = (keypoints_px[:, :2] - (left, top)) * PANEL / side
+        sketch.skeleton(points, np.zeros(17), keypoints_px[:, 2] >= FAINT)
     return sketch.done()
 
 
@@ -310,7 +311,7 @@ class _Sketch:
         return self.image.reduce(SUPER)
 
 
-def _sheet(
+def sheet_of(
     columns: list[list[Image.Image]],
     title: str,
     legend: list[tuple[str, tuple[int, int, int]]],

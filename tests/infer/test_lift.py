@@ -313,17 +313,23 @@ def test_only_numbers_of_other_programs_may_count_from_1(from_0, first):
         ("v.mp4", ["--one-euro.min-cutoff-hz", "0"], "--one-euro.min-cutoff-hz: expected more than 0, got 0"),
         ("v.mp4", ["--one-euro.speed-cutoff-hz", "nan"], "--one-euro.speed-cutoff-hz: expected more than 0, got nan"),
         ("v.mp4", ["--one-euro.beta", "-1"], "--one-euro.beta: expected 0 or more, got -1"),
+        (None, [], "lift: name a video or a file of keypoints, or --camera 0"),
+        ("v.mp4", ["--camera", "0"], "--camera: v.mp4 is lifted, or the camera; leave one of them out"),
+        (None, ["--camera", "v.mp4", "--space", "world"], "--space world: needs the whole clip"),
+        (None, ["--camera", "v.mp4", "--space", "root", "--video", "v.mp4"], "--video: says nothing to --camera"),
+        (None, ["--camera", "none.mp4", "--space", "root"], "none.mp4: no such video"),
     ],
 )
 def test_wrong_flags_are_named_before_anything_is_done(weights, tmp_path, capsys, monkeypatch, source, flags, message):
     def never(*_: object) -> None:
         raise AssertionError("people are looked for")
 
-    monkeypatch.setattr(lift_verb, "_find_people", never)
+    monkeypatch.setattr(lift_verb, "find_people", never)
     monkeypatch.chdir(tmp_path)
     for name in ("v.m4v", "v.mp4", "k.json", "k.npz"):
         Path(name).write_bytes(b"junk" * 100)
-    code, _, err = run(capsys, "lift", "--space", "root", weights, source, "--device", "cpu", *flags)
+    named = [] if source is None else [source]
+    code, _, err = run(capsys, "lift", "--space", "root", weights, *named, "--device", "cpu", *flags)
     assert code == 2, err
     assert message in err
     assert not Path("lifted").exists()

@@ -1,8 +1,10 @@
 """People in frames by MediaPipe, with its own networks.  Without the extra, only what needs none runs."""
 
 import importlib.util
+import json
 import time
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 import skimage.data
@@ -10,6 +12,7 @@ import skimage.data
 from moga_st.data.pose.skeleton import MEDIAPIPE33
 from moga_st.errors import BadInput
 from moga_st.integrations.mediapipe import PeopleFinder, apart, box_around, distinct, seen_again, tiles
+from tests.test_cli import run
 
 needs_mediapipe = pytest.mark.skipif(
     importlib.util.find_spec("mediapipe") is None,
@@ -125,3 +128,28 @@ def test_nothing_is_said_on_stderr_between_the_frames(capfd):
     time.sleep(1.0)  # as while a video is opened: what threads have left to say comes out now
     finder(np.full((300, 400, 3), 128, np.uint8))
     assert capfd.readouterr().err == ""
+
+
+@needs_mediapipe
+def test_a_video_played_as_a_camera_is_lifted_with_one_frame_waiting_at_most(tmp_path, capsys, monkeypatch):
+    """A photograph that moves: as fast as the machine is, all frames are accounted for."""
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    portrait = np.full((512, 640, 3), 255, np.uint8)
+    portrait[:, 150:490] = skimage.data.astronaut()[:, 60:400]
+    frames = np.stack([np.roll(portrait, 2 * i, axis=1) for i in range(60)])
+    iio.imwrite(tmp_path / "v.mp4", frames, plugin="FFMPEG", fps=60)
+    code, out, err = run(capsys, "lift", "lifter", "--camera", tmp_path / "v.mp4", "--device", "cpu")
+    assert code == 0, err
+    head, *lines = [json.loads(line) for line in out.splitlines()]
+    assert head["space"] == "camera"
+    numbers = [line["frame"] for line in lines]
+    assert numbers == sorted(set(numbers))
+    assert numbers[-1] == 59  # the newest is never lost
+    assert f"{len(lines)} of 60 frames lifted" in err
+    assert f"{60 - len(lines)} dropped for newer ones, at most 1 waited" in err
+    found = [line for line in lines if line["people"]]
+    assert len(found) > len(lines) / 2
+    person = found[-1]["people"][0]
+    assert np.array(person["poses_m"]).shape == (17, 3)
+    assert 0.3 < person["poses_m"][0][1] < 10  # so far from the camera

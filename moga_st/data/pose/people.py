@@ -23,7 +23,14 @@ def reach(step_s: float) -> float:
 def follow(
     people: Mapping[int, Sequence[np.ndarray]], patience: int, frame_s: float | None = None
 ) -> dict[int, list[int]]:
-    """Number the people of a video: for each frame the number of each person in it, in the order given.
+    """Number the people of a video, as :class:`Follower` does frame by frame: for each frame the number of each person
+    in it, in the order given."""
+    follower = Follower(patience, frame_s)
+    return {frame: follower(frame, people[frame]) for frame in sorted(people)}
+
+
+class Follower:
+    """Numbers the people of each frame of a video, one frame after the other.
 
     A person is expected where their last two sightings lead at constant velocity.  In each frame, the pair of
     a known and a seen person that are closest (:func:`distance`) is joined first, then the next, up to the distance
@@ -33,35 +40,43 @@ def follow(
     order of the detector's list.
 
     Args:
+        patience: frames.
         frame_s: seconds from one frame to the next; left out, all are joined up to :data:`REACH`.
     """
-    tracks: list[_Track] = []
-    active: list[int] = []
-    numbers: dict[int, list[int]] = {}
-    for frame in sorted(people):
-        seen = people[frame]
+
+    def __init__(self, patience: int, frame_s: float | None = None):
+        self.patience, self.frame_s = patience, frame_s
+        self._active: dict[int, _Track] = {}  # by number, of those who may come back
+        self._next = 0
+
+    @property
+    def numbers(self) -> set[int]:
+        """Of those who are followed."""
+        return set(self._active)
+
+    def __call__(self, frame: int, seen: Sequence[np.ndarray]) -> list[int]:
+        """The number of each person seen in a frame, which comes after all before."""
         order = sorted(range(len(seen)), key=lambda i: np.nan_to_num(seen[i], nan=np.inf).tolist())
         order.sort(key=lambda i: box(seen[i])[0])
-        active = [k for k in active if frame - tracks[k].frame <= patience]
-        expected = [tracks[k].at(frame) for k in active]
-        allowed = np.array([_allowed(frame - tracks[k].frame, frame_s) for k in active])
-        sizes_px = np.array([tracks[k].size_px for k in active])
+        self._active = {k: track for k, track in self._active.items() if frame - track.frame <= self.patience}
+        tracks = list(self._active.values())
+        expected = [track.at(frame) for track in tracks]
+        allowed = np.array([_allowed(frame - track.frame, self.frame_s) for track in tracks])
+        sizes_px = np.array([track.size_px for track in tracks])
         apart, which, rank = _close_pairs(expected, [seen[i] for i in order], allowed.max(initial=0.0), sizes_px)
-        found: dict[int, int] = {}
-        taken: set[int] = set()
+        known, found, taken = list(self._active), dict[int, int](), set[int]()
         for n in np.lexsort((rank, which, apart)).tolist():
-            k, i = active[which[n]], order[rank[n]]
+            k, i = known[which[n]], order[rank[n]]
             if apart[n] < allowed[which[n]] and k not in taken and i not in found:
                 found[i] = k
                 taken.add(k)
-                tracks[k].go_on(frame, seen[i])
+                self._active[k].go_on(frame, seen[i])
         for i in order:
             if i not in found:
-                found[i] = len(tracks)
-                active.append(len(tracks))
-                tracks.append(_Track(frame, seen[i]))
-        numbers[frame] = [found[i] for i in range(len(seen))]
-    return numbers
+                found[i] = self._next
+                self._active[self._next] = _Track(frame, seen[i])
+                self._next += 1
+        return [found[i] for i in range(len(seen))]
 
 
 def _allowed(frames: int, frame_s: float | None) -> float:
