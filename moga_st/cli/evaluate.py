@@ -104,17 +104,18 @@ def _evaluate(
     write_text(out / "eval.json", text)
     written = escape(f"written: {out}/eval.json, {', '.join(p.name for p in pictures)}")
     print(text if args.json else f"\n{written}", flush=True)
-    attempt(lambda: _page(out, examples, path))
+    attempt(lambda: _page(out, examples, path, args.split))
 
 
-def _page(out: Path, examples: list[Example], weights: Path) -> Path:
+def _page(out: Path, examples: list[Example], weights: Path, split: str) -> Path:
     """The page beside eval.json, and the examples that it shows, for pages to come."""
-    from moga_st.report.examples import FILE, save_examples
+    from moga_st.report.examples import FILE, Kept, save_examples
     from moga_st.report.pages import result_page
     from moga_st.report.results import read_record
 
-    save_examples(out / FILE, examples, weights)
-    return result_page(read_record(out / "eval.json"), examples).save(out / "eval.html")
+    kept = Kept(split, examples)
+    save_examples(out / FILE, kept, weights)
+    return result_page(read_record(out / "eval.json"), kept).save(out / "eval.html")
 
 
 def _changed(task: Any, args: Eval) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ class Report:
     """Serve the page on 127.0.0.1, where it follows what changes, until interrupted; write no file."""
     port: int = 0
     """Of --watch; 0 takes a free one."""
+    recipe: str | None = None
+    """A recipe of your own whose classes the runs need."""
     examples: bool = True
     """Show a run's examples: those that train or eval kept, else made by the network, which takes a while."""
     max_mb: float = 20.0
@@ -40,11 +43,39 @@ def run(argv: list[str]) -> None:
         raise BadInput("TARGET: expected a run's folder or a record; runs/RECIPE/NAME, say")
     if not 1 <= args.max_mb <= 2000:
         raise BadInput(f"--max-mb: expected 1 to 2000, got {args.max_mb}")
+    from moga_st import recipes
     from moga_st.report.write import page_of
     from moga_st.storage import escape
 
-    page = page_of(args.targets, args.max_mb, args.examples, args.data_root)
+    if args.recipe is not None:
+        recipes.load(args.recipe)
+    if args.watch:
+        _watch(args)
+        return
+    page = page_of(args.targets, args.max_mb, "made" if args.examples else "none", args.data_root)
     print(escape(page.save(args.out or _beside(args.targets))))
+
+
+def _watch(args: Report) -> None:
+    """Serve until interrupted."""
+    from moga_st.report.serve import follow, keep_examples
+    from moga_st.report.write import page_of
+
+    if args.out is not None:
+        raise BadInput("--out: --watch writes no file; leave one of them out")
+    examples = "kept" if args.examples else "none"
+    server = follow(args.targets, lambda: page_of(args.targets, args.max_mb, examples, args.data_root), args.port)
+    stop = threading.Event()
+    if args.examples:
+        threading.Thread(target=keep_examples, args=(args.targets, args.data_root, stop), daemon=True).start()
+    print(f"http://127.0.0.1:{server.server_address[1]}/", flush=True)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:  # that is how it ends
+        pass
+    finally:
+        stop.set()
+        server.server_close()
 
 
 def _beside(targets: tuple[Path, ...]) -> Path:

@@ -24,6 +24,8 @@ class ClassifiedImage:
     """uint8 (h, w, c), 1 or 3 channels."""
     heat: np.ndarray | None = None
     """(h, w) in [0, 1], of the image's own size."""
+    key: str = ""
+    """Which one of its data it is; empty for an image of one's own."""
 
     def picture(self) -> Image.Image:
         """The image, enlarged by a whole number where it is small, under its title; beside it the heat map over it."""

@@ -90,6 +90,8 @@ class LiftedClip:
     """(t, 17, 3) root-relative."""
     truth_m: np.ndarray | None = None
     """(t, 17, 3) root-relative; None where it is not known."""
+    key: str = ""
+    """Which one of its data it is; empty for data of one's own."""
 
     def save(self, stem: Path) -> list[Path]:
         """See :func:`save_lift`."""

@@ -34,6 +34,8 @@ class PredictedClip:
     """What really came, (t, c, h, w) with t <= t_out; None where the clip ends."""
     spec: InputSpec | None = None
     """Names and scale of the channels; None for frames in [0, 1]."""
+    key: str = ""
+    """Which one of its data it is; empty for data of one's own."""
 
     def save(self, stem: Path) -> list[Path]:
         """Write ``stem``.png, a strip with a row each for input, truth, prediction and error, and ``stem``.gif, in

@@ -7,7 +7,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,12 +28,19 @@ KINDS: dict[str, type[Any]] = {
 }
 
 
-def save_examples(path: Path, examples: Sequence[Any], weights: Path) -> None:
+class Kept(NamedTuple):
+    """Examples, and which split they are from."""
+
+    split: str
+    examples: list[Any]
+
+
+def save_examples(path: Path, kept: Kept, weights: Path) -> None:
     """Keep examples, and which weights they are of; those of a kind that is not known here are left out."""
     arrays: dict[str, Any] = {}
     about: list[dict[str, Any]] = []
     names = {cls: name for name, cls in KINDS.items()}
-    for example in (e for e in examples if type(e) in names):
+    for example in (e for e in kept.examples if type(e) in names):
         plain: dict[str, Any] = {"kind": names[type(example)]}
         for field in dataclasses.fields(example):
             value = getattr(example, field.name)
@@ -42,11 +49,11 @@ def save_examples(path: Path, examples: Sequence[Any], weights: Path) -> None:
             else:
                 plain[field.name] = value.to_dict() if isinstance(value, InputSpec) else value
         about.append(plain)
-    text = json.dumps({"weights": storage.file_digest(weights), "examples": about})
+    text = json.dumps({"weights": storage.file_digest(weights), "split": kept.split, "examples": about})
     storage.save_npz(path, {"about": np.frombuffer(text.encode(), np.uint8), **arrays}, compress=True)
 
 
-def load_examples(path: Path, weights: Path | None = None) -> list[Any]:
+def load_examples(path: Path, weights: Path | None = None) -> Kept:
     """What :func:`save_examples` kept.
 
     Args:
@@ -59,7 +66,7 @@ def load_examples(path: Path, weights: Path | None = None) -> list[Any]:
         arrays = {name: file.array(name) for name in file.names}
     try:
         about = storage.parse_json(arrays["about"].tobytes(), path)
-        found = [_example(plain, i, arrays) for i, plain in enumerate(about["examples"])]
+        found = Kept(about["split"], [_example(plain, i, arrays) for i, plain in enumerate(about["examples"])])
         of = about["weights"]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{path}: cannot be read ({error}); remove it, and it is made anew") from error
@@ -78,7 +85,7 @@ def _example(plain: dict[str, Any], i: int, arrays: dict[str, np.ndarray]) -> An
     return KINDS[plain["kind"]](**values)
 
 
-def examples_of(folder: Path, device: str = "cpu", data: Path | None = None) -> list[Any]:
+def examples_of(folder: Path, data: Path | None = None) -> Kept:
     """Examples of a run's best weights: those that `eval` kept, of the test set, or else of the validation set, which
     are kept in the run's folder.
 
@@ -88,18 +95,27 @@ def examples_of(folder: Path, device: str = "cpu", data: Path | None = None) -> 
     weights = folder / "best.safetensors"
     if not weights.exists():
         raise BadInput(f"{folder}: has no weights yet; they come with the first validation")
-    for path in (folder / "eval" / FILE, folder / FILE):
-        try:
-            return load_examples(path, weights)
-        except BadInput:
-            continue  # there is none, or it is of other weights
-    found = make_examples(weights, device, data)
+    kept = kept_examples(folder)
+    if kept is not None:
+        return kept
+    found = make_examples(weights, data)
     save_examples(folder / FILE, found, weights)
     return found
 
 
-def make_examples(weights: Path, device: str = "cpu", data: Path | None = None) -> list[Any]:
-    """The best, the median and the worst of the validation set by the network itself.
+def kept_examples(folder: Path) -> Kept | None:
+    """Those of a run's best weights that were kept; None where there are none, or of other weights."""
+    weights = folder / "best.safetensors"
+    for path in (folder / "eval" / FILE, folder / FILE):
+        try:
+            return load_examples(path, weights)
+        except BadInput:
+            continue
+    return None
+
+
+def make_examples(weights: Path, data: Path | None = None, split: str = "val", keys: Sequence[str] = ()) -> Kept:
+    """The best, the median and the worst, or those that ``keys`` name, by the network itself, on the CPU.
 
     Raises:
         BadInput: the weights do not name a task that is known here, or its data are not here.
@@ -111,5 +127,5 @@ def make_examples(weights: Path, device: str = "cpu", data: Path | None = None) 
     if "run" not in about:
         raise BadInput(f"{weights}: does not say which task it belongs to")
     config = RunConfig.from_dict(about["run"])
-    task = config.task.build(Setting(torch.device(device), data_root(data), config.seed))
-    return list(task.examples(pretrained.load_model(weights, torch.device(device)), "val"))
+    task = config.task.build(Setting(torch.device("cpu"), data_root(data), config.seed))
+    return Kept(split, list(task.examples(pretrained.load_model(weights), "test" if split == "test" else "val", keys)))

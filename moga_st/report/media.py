@@ -24,6 +24,8 @@ CLIPS_SHARE = 0.6
 """Of what a page may weigh, for the frames of its clips; the rest is for everything else."""
 LADDER = ((0, 100), (640, 80), (400, 72), (256, 60), (160, 50), (96, 40))
 """Longest side (0: as it is) and quality (100: lossless) of a clip's frames, tried until they are light enough."""
+BESIDE_M = 1.3
+"""Between people that stand side by side to be compared."""
 POSES_MM = 32_767  # what an int16 holds
 
 
@@ -61,22 +63,34 @@ def add_examples(page: Page, examples: Sequence[Any], title: str, text: str = ""
 def add_clips(page: Page, title: str, clips: Sequence[PredictedClip], text: str = "") -> None:
     """Add predicted clips as playable animations."""
     budget = int(CLIPS_SHARE * page.max_mb * 2**20 / len(clips))
-    found = [_clip(page, clip, budget) for clip in clips]
+    found = [_clip(page, clip, rgb_rows(clip), budget) for clip in clips]
     page.add("clips", title, text=text, examples=found)
 
 
-def _clip(page: Page, clip: PredictedClip, budget: int) -> dict[str, Any]:
+def add_same_clips(page: Page, title: str, groups: Sequence[dict[str, PredictedClip]], text: str = "") -> None:
+    """Add clips that several results predicted, each with its truth once: a group an example, by the result's name."""
+    budget = int(CLIPS_SHARE * page.max_mb * 2**20 / len(groups))
+    found = []
+    for group in groups:
+        views: dict[str, dict[str, np.ndarray]] = {}
+        for name, clip in group.items():
+            for view, rows in rgb_rows(clip).items():
+                own = {row if row in ("input", "truth") else f"{row}, {name}": x for row, x in rows.items()}
+                views.setdefault(view, {}).update({k: v for k, v in own.items() if k not in views.get(view, {})})
+        found.append(_clip(page, next(iter(group.values())), views, budget))
+    page.add("clips", title, text=text, examples=found)
+
+
+def _clip(page: Page, clip: PredictedClip, named: dict[str, dict[str, np.ndarray]], budget: int) -> dict[str, Any]:
     channels = []
-    named = rgb_rows(clip)
     for name, rows in named.items():
-        frames = np.concatenate([v for v in rows.values() if v is not None])
+        frames = np.concatenate(list(rows.values()))
         encoded = encode(frames, len(frames), budget // len(named))
         packed, first = [], 0
         for row, values in rows.items():
-            if values is not None:
-                part = encoded[first : first + len(values)]
-                first += len(values)
-                packed.append({"name": row, "frames": pictures(page, part)})
+            part = encoded[first : first + len(values)]
+            first += len(values)
+            packed.append({"name": row, "role": row.partition(",")[0], "frames": pictures(page, part)})
         channels.append({"name": name, "rows": packed})
     inputs, outputs = len(clip.past), len(clip.prediction)
     fps = clip.spec.fps if clip.spec is not None and clip.spec.fps else 5.0
@@ -161,6 +175,20 @@ def add_lifted(page: Page, title: str, lifted: Sequence[LiftedClip], text: str =
         stage(page, e.name, e.title, e.fps, e.size_px, [Person("prediction", 0, e.poses_m, e.truth_m, e.keypoints_px)])
         for e in lifted
     ]
+    add_stages(page, title, stages, text)
+
+
+def add_same_lifted(page: Page, title: str, groups: Sequence[dict[str, LiftedClip]], text: str = "") -> None:
+    """Add clips that several results lifted, side by side on one stage, each with the truth: a group an example."""
+    stages = []
+    for group in groups:
+        people = []
+        for i, (name, e) in enumerate(group.items()):
+            aside = np.array([BESIDE_M * i, 0.0, 0.0])
+            truth = None if e.truth_m is None else e.truth_m + aside
+            people.append(Person(name, 0, e.poses_m + aside, truth, e.keypoints_px if i == 0 else None))
+        first = next(iter(group.values()))
+        stages.append(stage(page, first.name, first.title, first.fps, first.size_px, people))
     add_stages(page, title, stages, text)
 
 

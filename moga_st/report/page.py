@@ -60,10 +60,10 @@ class Page:
         """All that the scripts are given, as JSON."""
         made = {"time": time.strftime("%Y-%m-%d %H:%M %Z"), "version": __version__}
         about = {"title": self.title, "subtitle": self.subtitle, "made": made}
-        sections = [{**section, "digest": self._digest_of(section)} for section in self.sections]
+        sections = [{**section, "digest": self.digest_of(section)} for section in self.sections]
         return storage.strict_json({**about, "sections": sections, "blobs": self.blobs})
 
-    def _digest_of(self, section: dict[str, Any]) -> str:
+    def digest_of(self, section: dict[str, Any]) -> str:
         """What tells a section that has changed: its content, whatever numbers its blobs have."""
 
         def inlined(value: Any) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from moga_st.data.pose.skeleton import BONES, JOINTS
+from moga_st.report.examples import Kept
 from moga_st.report.media import add_examples
 from moga_st.report.page import MAX_MB, Page
 from moga_st.report.results import Result, plain, size_of
@@ -18,11 +19,11 @@ RATE_LINES = 20
 """Lines of the log that the speed of now is a mean over."""
 
 
-def result_page(result: Result, examples: Sequence[Any] = (), max_mb: float = MAX_MB, missing: str = "") -> Page:
+def result_page(result: Result, examples: Kept | None = None, max_mb: float = MAX_MB, missing: str = "") -> Page:
     """The page of one run or record.
 
     Args:
-        examples: what the task gave of them.
+        examples: what the task gave.
         missing: why there are none, if somebody may expect some.
     """
     data = result.facts.get("data") or result.facts.get("digits") or result.facts.get("images") or ""
@@ -30,8 +31,10 @@ def result_page(result: Result, examples: Sequence[Any] = (), max_mb: float = MA
     add_summary(page, result)
     if result.lines:
         page.add("curves", "Training", charts=training_charts(page, [result]))
-    if examples:
-        add_examples(page, examples, "Examples", "The best, the median and the worst of those that were looked at.")
+    if examples is not None:
+        split = {"val": "validation"}.get(examples.split, examples.split)
+        text = f"The best, the median and the worst of those looked at in the {split} set."
+        add_examples(page, examples.examples, "Examples", text)
     elif missing:
         page.add("facts", "Examples", groups=[{"title": "", "rows": [["Not shown", missing]]}])
     if result.scores is not None:

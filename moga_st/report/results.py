@@ -59,7 +59,7 @@ class Result:
             if name == "conventions":
                 continue
             parts = value if isinstance(value, dict) else {name: value}
-            found |= {k: v if isinstance(v, str) else json.dumps(v, sort_keys=True) for k, v in parts.items()}
+            found |= {k: spelled(v) for k, v in parts.items()}
         for free in ("selected_on", "frames", "classes"):  # what a model may choose without changing what is measured
             found.pop(free, None)
         if self.scores is not None:
@@ -182,6 +182,19 @@ def _count(model: str) -> tuple[int | None, int | None]:
         return count(ModelConfig.from_dict(json.loads(model)))
     except Exception:  # whatever a class of another package raises: the number is left out
         return None, None
+
+
+def spelled(value: Any) -> str:
+    """A fact in words; of a config its fields, since its kind may have been renamed."""
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {spelled(v)}" for k, v in value.items() if k != "kind")
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(spelled, value)) or "none"
+    return (
+        {None: "none", True: "yes", False: "no"}.get(value, str(value))
+        if not isinstance(value, float)
+        else f"{value:g}"
+    )
 
 
 def plain(value: float | None) -> float | None:

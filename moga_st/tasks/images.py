@@ -33,7 +33,7 @@ from moga_st.draw.images import ClassifiedImage
 from moga_st.errors import BadInput
 from moga_st.scores import Score, Scores
 from moga_st.spec import InputSpec
-from moga_st.tasks.task import Example, Setting, Split, TaskConfig, at_least_1, spread
+from moga_st.tasks.task import Example, Setting, Split, TaskConfig, at_least_1, number_of, spread
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and standard deviation of red, green and blue that everyone in this field takes."""
@@ -218,8 +218,9 @@ class Classification:
         return Scores(Score(means, by), {"most frequent class": self._constant(split)})
 
     @torch.no_grad()
-    def examples(self, net: nn.Module, split: Split = "test") -> list[Example]:
-        """The best, the median and the worst by loss of the first images (1,024 at most)."""
+    def examples(self, net: nn.Module, split: Split = "test", keys: Sequence[str] = ()) -> list[Example]:
+        """The best, the median and the worst by loss of the first images (1,024 at most); or else those of these whose
+        numbers ``keys`` are."""
         was_training = net.training
         net.eval()
         losses, tops = [], []
@@ -232,11 +233,11 @@ class Classification:
         share, named = (torch.cat([getattr(t, f).cpu() for t in tops]) for f in ("values", "indices"))
         order, part = loss.argsort(), self.images.parts[split]
         found: list[Example] = []
-        for name, i in (("best", order[0]), ("median", order[len(order) // 2]), ("worst", order[-1])):
-            k = int(i)
+        picked = {"best": int(order[0]), "median": int(order[len(order) // 2]), "worst": int(order[-1])}
+        for name, k in ({f"image {key}": number_of(key, len(order)) for key in keys} or picked).items():
             truth, told = self.classes[int(part.labels[k])], self.classes[int(named[k])]
-            title = f"{name} of {len(order)}: {told} {100 * share[k]:.0f} %, truth {truth}"
-            found.append(ClassifiedImage(name, title, part.image(k, self.look.channels)))
+            title = f"{name}{'' if keys else f' of {len(order)}'}: {told} {100 * share[k]:.0f} %, truth {truth}"
+            found.append(ClassifiedImage(name, title, part.image(k, self.look.channels), key=str(k)))
         return found
 
     def games(self, net: nn.Module, count: int, grid: int | None = None) -> list[Game]:

@@ -10,6 +10,7 @@ Shape legend: ``b`` windows, ``t`` frames, 22 canonical keypoints, 17 joints.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +33,7 @@ from moga_st.metrics import pose as metrics
 from moga_st.models.person import CHANNELS
 from moga_st.scores import Score, Scores
 from moga_st.spec import InputSpec
-from moga_st.tasks.task import Example, Setting, Split, TaskConfig, at_least_1, spread
+from moga_st.tasks.task import Example, Setting, Split, TaskConfig, at_least_1, number_of, spread
 
 PROTOCOL = "the protocol's noisy 2D"
 CONVENTIONS = {
@@ -174,21 +175,29 @@ class PersonLifting:
         return Scores(score, {"mean pose": baseline})
 
     @torch.no_grad()
-    def examples(self, net: nn.Module, split: Split = "test") -> list[Example]:
-        """The best, median and worst of each check's first 16 shots by MPJPE: up to 3 seconds each."""
+    def examples(self, net: nn.Module, split: Split = "test", keys: Sequence[str] = ()) -> list[Example]:
+        """The best, median and worst of each check's first 16 shots by MPJPE; or else the shots whose check and number,
+        "0/12", ``keys`` are: up to 3 seconds each."""
         net.eval()
         found: list[Example] = []
         for i, (check, shots) in enumerate(self.shots(split).items()):
-            some = [(shot, self._lift(net, shot).numpy()) for shot in shots[:: max(1, len(shots) // 16)][:16]]
+            numbers = list(range(0, len(shots), max(1, len(shots) // 16)))[:16]
+            if keys:
+                mine = [key.partition("/")[2] for key in keys if key.partition("/")[0] == str(i)]
+                numbers = [number_of(key, len(shots)) for key in mine]
+            if not numbers:
+                continue
+            some = [(shots[n], self._lift(net, shots[n]).numpy()) for n in numbers]
             errors = [measure([(torch.from_numpy(p), torch.from_numpy(s.poses_m))])["mpjpe"] for s, p in some]
             order = sorted(range(len(some)), key=errors.__getitem__)
-            for label, k in (("best", order[0]), ("median", order[len(order) // 2]), ("worst", order[-1])):
+            picked = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
+            for label, k in ({f"shot {n}": k for k, n in enumerate(numbers)} if keys else picked).items():
                 shot, poses = some[k]
                 part = slice(0, round(3 * shot.fps))
-                title = f"{check}: {label} of {len(some)}, {shot.name}, MPJPE {errors[k]:.1f} mm"
+                title = f"{check}: {label}{'' if keys else f' of {len(some)}'}, {shot.name}, MPJPE {errors[k]:.1f} mm"
                 shown, truth = (upright(p[part] - p[part, :1]) for p in (poses, shot.poses_m))
                 clip = (shot.seen17()[part], shot.size_px, shot.fps, shown, truth)
-                found.append(LiftedClip(f"{i}_{label}", title, *clip))
+                found.append(LiftedClip(f"{i}_{label}", title, *clip, key=f"{i}/{numbers[k]}"))
         return found
 
     def _lift(self, net: nn.Module, shot: Shot) -> Tensor:

@@ -15,6 +15,7 @@ Shape legend: ``n`` frames of all sequences one after the other (a sequence is o
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -39,7 +40,7 @@ from moga_st.infer.windows import lift_overlapping, lift_windows
 from moga_st.metrics import pose as metrics
 from moga_st.scores import Score, Scores
 from moga_st.spec import InputSpec
-from moga_st.tasks.task import Example, Setting, Split, TaskConfig, at_least_1, own_loss, spread
+from moga_st.tasks.task import Example, Setting, Split, TaskConfig, at_least_1, number_of, own_loss, spread
 
 METRICS_MM = ("mpjpe", "p_mpjpe", "n_mpjpe", "mpjve")
 CHUNK = 20_000  # frames measured at once: bounds the memory of the metrics
@@ -240,24 +241,28 @@ class PoseLifting:
         return dist.sum_over_ranks(out)
 
     @torch.no_grad()
-    def examples(self, net: nn.Module, split: Split = "test") -> list[Example]:
-        """The best, median and worst by MPJPE of 16 sequences spread over all: 3 seconds each."""
+    def examples(self, net: nn.Module, split: Split = "test", keys: Sequence[str] = ()) -> list[Example]:
+        """The best, median and worst by MPJPE of 16 sequences spread over all; or else those that ``keys`` number: 3
+        seconds each."""
         data = self.splits[split]
-        some = np.unique(np.linspace(0, len(data.bounds) - 1, 16).round().astype(int)).tolist()
+        numbers = [number_of(key, len(data.bounds)) for key in keys]
+        some = numbers or np.unique(np.linspace(0, len(data.bounds) - 1, 16).round().astype(int)).tolist()
         pred = self._in_mm(self.predict(net, data, [data.bounds[i] for i in some]), data)
         error = metrics.mpjpe(pred, data.truth_mm).mean(-1)
         order = sorted(some, key=lambda i: error[slice(*data.bounds[i])].mean().item())
         found: list[Example] = []
-        for label, i in (("best", order[0]), ("median", order[len(order) // 2]), ("worst", order[-1])):
+        picked = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
+        for label, i in ({f"sequence {n}": n for n in numbers} or picked).items():
             shown = data.shown[i]
             first, stop = data.bounds[i]
             stop = min(stop, first + round(3 * shown.fps))
             keypoints_px = shown.keypoints_px[: stop - first]
             if keypoints_px.shape[-1] == 2:
                 keypoints_px = np.concatenate([keypoints_px, np.ones_like(keypoints_px[..., :1])], -1)
-            title = f"{label} of {len(some)}: {shown.name}, MPJPE {error[first:stop].mean().item():.1f} mm"
+            label_of = label if keys else f"{label} of {len(some)}"
+            title = f"{label_of}: {shown.name}, MPJPE {error[first:stop].mean().item():.1f} mm"
             poses, truth = (upright(x[first:stop].cpu().numpy() / 1000) for x in (pred, data.truth_mm))
-            found.append(LiftedClip(label, title, keypoints_px, shown.size_px, shown.fps, poses, truth))
+            found.append(LiftedClip(label, title, keypoints_px, shown.size_px, shown.fps, poses, truth, str(i)))
         return found
 
     def games(self, net: nn.Module, count: int, joint: str = "LWrist", pieces: int = 1) -> list[Game]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -40,6 +41,11 @@ class Example(Protocol):
     @property
     def title(self) -> str: ...
 
+    @property
+    def key(self) -> str:
+        """Which one of its split it is: another network's :meth:`Task.examples` finds it again by this."""
+        ...
+
     def save(self, stem: Path) -> list[Path]:
         """Write pictures that begin with the path ``stem``; returns them."""
         ...
@@ -77,8 +83,12 @@ class Task(Protocol):
 
     def evaluate(self, net: nn.Module, split: Split = "val") -> Scores: ...
 
-    def examples(self, net: nn.Module, split: Split = "test") -> list[Example]:
-        """The best, the median and the worst of some examples."""
+    def examples(self, net: nn.Module, split: Split = "test", keys: Sequence[str] = ()) -> list[Example]:
+        """The best, the median and the worst of some examples; or else those that ``keys`` name.
+
+        Raises:
+            BadInput: a key of none.
+        """
         ...
 
     # games(net, count, ...) -> list[Game]: of test inputs, where there are interactions to measure
@@ -102,6 +112,17 @@ def at_least_1(config: Any, *names: str) -> None:
 def spread(total: int, count: int) -> list[int]:
     """``count`` numbers below ``total``, evenly over all; all of them where there are fewer."""
     return np.unique(np.linspace(0, total - 1, min(total, count)).round().astype(int)).tolist()
+
+
+def number_of(key: str, count: int) -> int:
+    """The number that a key is, of ``count`` that there are.
+
+    Raises:
+        BadInput: it is none of them.
+    """
+    if not key.isdecimal() or int(key) >= count:
+        raise BadInput(f"example {key!r}: expected a number below {count}")
+    return int(key)
 
 
 def announce(task: Task) -> list[str]:

@@ -6,7 +6,7 @@ Shape legend: ``b`` windows, ``t`` frames, ``c`` channels, ``h w`` frame size.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -23,7 +23,7 @@ from moga_st.metrics.scorers import Scorer
 from moga_st.models import baselines
 from moga_st.scores import Score, Scores
 from moga_st.spec import InputSpec
-from moga_st.tasks.task import Example, Setting, Split, TaskConfig, at_least_1, own_loss, spread
+from moga_st.tasks.task import Example, Setting, Split, TaskConfig, at_least_1, number_of, own_loss, spread
 
 EXAMPLES = 256  # windows that examples are chosen from
 
@@ -173,12 +173,15 @@ class VideoPrediction:
         return found
 
     @torch.no_grad()
-    def examples(self, net: nn.Module, split: Split = "test") -> list[Example]:
-        """The best, median and worst by mean squared error of the first windows (256 at most)."""
+    def examples(self, net: nn.Module, split: Split = "test", keys: Sequence[str] = ()) -> list[Example]:
+        """The best, median and worst by mean squared error of the first windows (256 at most); or else the windows
+        whose numbers ``keys`` are."""
         was_training = net.training
         net.eval()
+        numbers = [number_of(key, self.data.count(split)) for key in keys]
+        chosen = ((n, *self._split(self.sequences(split, n, n + 1))) for n in numbers)
         pasts, futures, preds = [], [], []
-        for _, past, future in self._eval_batches(split, min(EXAMPLES, self.data.count(split))):
+        for _, past, future in chosen if keys else self._eval_batches(split, min(EXAMPLES, self.data.count(split))):
             pasts.append(past.cpu())
             futures.append(future.cpu())
             preds.append(net(past).float().cpu())
@@ -187,10 +190,12 @@ class VideoPrediction:
         error = (pred.double() - future.double()).square().sum((-3, -2, -1)).mean(1)
         order = error.argsort()
         found: list[Example] = []
-        for name, i in (("best", order[0]), ("median", order[len(order) // 2]), ("worst", order[-1])):
-            title = f"{name} of {len(order)}, MSE {error[i]:.1f}"
+        picked = {"best": int(order[0]), "median": int(order[len(order) // 2]), "worst": int(order[-1])}
+        named = {f"window {n}": i for i, n in enumerate(numbers)} or picked
+        for name, i in named.items():
+            title = f"{name}{'' if keys else f' of {len(order)}'}, MSE {error[i]:.1f}"
             clips = (x[i].numpy() for x in (past, pred, future))
-            found.append(PredictedClip(name, title, *clips, spec=self.spec))
+            found.append(PredictedClip(name, title, *clips, spec=self.spec, key=str(numbers[i] if keys else i)))
         return found
 
     def games(self, net: nn.Module, count: int, frame: int = 1, grid: int | None = None) -> list[Game]:

@@ -152,7 +152,7 @@ moga.draws.lead = (section, node) => {
   let metric = names[0];
   const chartOf = () => ({
     title: metric, x: section.x,
-    series: Object.entries(section.metrics[metric]).map(([name, values], i) => ({ name, x: section.at, y: values, colour: i === 0 ? 0 : i + 4, dash: i > 0 })),
+    series: Object.entries(section.metrics[metric]).map(([name, values], i) => ({ name, x: section.at, y: values, colour: section.equal ? i : i === 0 ? 0 : i + 4, dash: !section.equal && i > 0 })),
   });
   const holder = moga.el("div", { class: "charts one" });
   const draw = () => {
@@ -169,7 +169,8 @@ moga.draws.lead = (section, node) => {
 
 /** Points of (x, y): which run is cheap and good. The front is joined by a line. */
 moga.draws.scatter = (section, node) => {
-  let axis = 0, logX = true;
+  const wide = (points) => Math.max(...points.map((p) => p.x)) > 8 * Math.min(...points.map((p) => p.x));
+  let axis = 0, logX = wide(section.axes[0].points);
   const holder = moga.el("div", { class: "charts one" });
   const draw = () => {
     const { name, points, groups } = section.axes[axis];
@@ -178,13 +179,15 @@ moga.draws.scatter = (section, node) => {
     holder.replaceChildren(figure);
   };
   if (section.axes.length > 1) node.append(moga.tabs(section.axes.map((a) => `against ${a.name}`), (i) => { axis = i; draw(); }, "Axis"));
-  node.append(moga.el("div", { class: "controls" }, moga.toggle("log x", (on) => { logX = on; draw(); }, true)), holder);
+  node.append(moga.el("div", { class: "controls" }, moga.toggle("log x", (on) => { logX = on; draw(); }, logX)), holder);
   draw();
 };
 
 const scatterOf = (section, points, groups, name, logX) => {
   const sorted = [...points].sort((a, b) => a.x - b.x);
-  const data = [sorted.map((p) => p.x), ...groups.map((g) => sorted.map((p) => (p.group === g ? p.y : null))), ...groups.map((g) => sorted.map((p) => (p.group === g && p.front ? p.y : null)))];
+  const fronts = groups.map((g, i) => i).filter((i) => points.filter((p) => p.group === groups[i] && p.front).length > 1);
+  const data = [sorted.map((p) => p.x), ...groups.map((g) => sorted.map((p) => (p.group === g ? p.y : null))),
+    ...fronts.map((i) => sorted.map((p) => (p.group === groups[i] && p.front ? p.y : null)))];
   const point = (i) => ({ label: `protocol ${groups[i]}`, stroke: () => moga.series(i), paths: () => null, points: { show: true, size: 10, fill: () => moga.series(i) }, value: (_, v) => moga.number(v) });
   const front = (i) => ({ label: `front of ${groups[i]}`, stroke: () => moga.series(i), width: 1.5, dash: [5, 4], spanGaps: true, points: { show: false }, value: (_, v) => moga.number(v) });
   const label = (plot) => {
@@ -211,7 +214,7 @@ const scatterOf = (section, points, groups, name, logX) => {
     data,
     options: {
       height: 320,
-      series: [{ label: name, value: (_, v) => moga.number(v) }, ...groups.map((_, i) => point(i)), ...groups.map((_, i) => front(i))],
+      series: [{ label: name, value: (_, v) => moga.number(v) }, ...groups.map((_, i) => point(i)), ...fronts.map(front)],
       scales: { x: { time: false, distr: logX ? 3 : 1, range: () => range }, y: { range: () => [Math.min(...ys) - pad, Math.max(...ys) + pad] } },
       axes: [axisOf(name, logX), axisOf(undefined, false)],
       hooks: { draw: [label] },

@@ -23,13 +23,13 @@ moga.draws.clips = (section, node) => {
   const show = (i) => {
     if (!rows) return;
     for (const panel of panels.children) {
-      const { name, images } = rows[panel.dataset.row];
+      const { name, role, images } = rows[panel.dataset.row];
       const canvas = panel.querySelector("canvas"), pen = canvas.getContext("2d");
       pen.clearRect(0, 0, canvas.width, canvas.height);
       const input = i < example.inputs;
-      const image = input ? (name === "error" ? null : rows.input.images[i]) : images[i - example.inputs];
+      const image = input ? (role === "error" ? null : rows.input.images[i]) : images[i - example.inputs];
       if (image) pen.drawImage(image, 0, 0, canvas.width, canvas.height);
-      panel.querySelector(".name").textContent = input && image ? `${name} (input so far)` : !image && name !== "error" ? `${name} (not known here)` : name;
+      panel.querySelector(".name").textContent = input && image ? `${name} (input so far)` : !image && role !== "error" ? `${name} (not known here)` : name;
       canvas.setAttribute("aria-label", `${name}, ${describe(i)}`);
     }
     paintStrip(i);
@@ -50,12 +50,14 @@ moga.draws.clips = (section, node) => {
   };
   const layStrip = () => {
     const first = rows.input.images[0];
-    const lines = [[...rows.input.images, ...(rows.truth?.images ?? [])], [...Array(example.inputs).fill(null), ...rows.prediction.images]];
-    if (rows.error) lines.push([...Array(example.inputs).fill(null), ...rows.error.images]);
-    const side = Math.max(28, Math.min(56, first.width)), tall = Math.round(side * first.height / first.width);
+    const lines = [[...rows.input.images, ...(rows.truth?.images ?? [])]];
+    const rest = Object.values(rows).filter((row) => row.role === "prediction" || row.role === "error");
+    rest.forEach((row) => lines.push([...Array(example.inputs).fill(null), ...row.images]));
+    const fitting = Math.floor((strip.clientWidth || 900) / example.frames) - 3;
+    const side = Math.max(32, Math.min(72, fitting)), tall = Math.round(side * first.height / first.width);
     const canvas = moga.el("canvas", {
       width: example.frames * (side + 3) - 3, height: lines.length * (tall + 3) - 3, role: "img",
-      "aria-label": `All frames from left to right; rows from above: input and truth, prediction${rows.error ? ", error" : ""}`,
+      "aria-label": `All frames from left to right; rows from above: input and truth, ${rest.map((row) => row.name).join(", ")}`,
       onclick: (event) => { player.stop(); player.go(Math.floor(event.offsetX / (side + 3))); },
     });
     Object.assign(canvas, { side, tall, lines });
@@ -64,7 +66,7 @@ moga.draws.clips = (section, node) => {
   const load = async () => {
     const mine = ++drawn;
     const found = {};
-    for (const row of parts()) found[row.name] = { name: row.name, images: await moga.decode(row.frames) };
+    for (const row of parts()) found[row.name] = { name: row.name, role: row.role, images: await moga.decode(row.frames) };
     if (mine !== drawn) return; // another one was picked meanwhile
     rows = found;
     const smooth = rows.input.images[0].width > 160 ? " smooth" : "";
@@ -73,6 +75,7 @@ moga.draws.clips = (section, node) => {
       moga.el("div", { class: "name" }, row.name),
       moga.el("canvas", { width: rows.input.images[0].width, height: rows.input.images[0].height, role: "img", "aria-label": row.name }))));
     layStrip();
+    if (!player.at()) player.start(example.inputs);
     player.reset(example.frames, example.fps, Array.from({ length: example.frames }, (_, i) => (i < example.inputs ? 0 : 1)));
     node.dataset.ready = String(mine);
   };
@@ -85,8 +88,8 @@ moga.draws.clips = (section, node) => {
   };
   if (section.examples.length > 1) node.append(moga.tabs(section.examples.map((e) => e.name), pick, "Example"));
   node.append(title, channels, panels, player.node, strip,
-    section.examples.some((e) => e.channels[0].rows.some((r) => r.name === "error"))
-      ? moga.el("p", { class: "note" }, "Error: white where equal, red where the prediction is too high, blue where it is too low. Strip from above: input and truth, prediction, error.")
+    section.examples.some((e) => e.channels[0].rows.some((r) => r.role === "error"))
+      ? moga.el("p", { class: "note" }, "Error: white where equal, red where the prediction is too high, blue where it is too low. The strip shows all frames, rows from above as the panels; pick one to see it large.")
       : null);
   pick(0);
 };

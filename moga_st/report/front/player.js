@@ -61,7 +61,9 @@ moga.player = (section, show, describe, extra = []) => {
     paintMarks(marks, kinds ?? []);
     go(Math.min(now, frames - 1));
   };
-  const self = { node, section, stop, toggle, at: () => now, go, reset, step: (by) => { stop(); go((now + by + frames) % frames); } };
+  /** Where to be when `reset` comes. */
+  const start = (i) => { now = i; };
+  const self = { node, section, start, stop, toggle, at: () => now, go, reset, step: (by) => { stop(); go((now + by + frames) % frames); } };
   section.addEventListener("pointerdown", () => { moga.playing = self; });
   section.addEventListener("focusin", () => { moga.playing = self; });
   moga.players.push(self);

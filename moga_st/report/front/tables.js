@@ -45,7 +45,7 @@ moga.draws.table = (section, node) => {
     const value = row.cells[c];
     if (c === 0) {
       const name = row.group ? [moga.el("span", { class: "badge", title: `protocol ${row.group}` }, row.group), " ", value] : [value];
-      return moga.el("th", { scope: "row" }, name);
+      return moga.el("th", { scope: "row", class: row.group ? "one" : null }, name);
     }
     const best = row.best?.includes(c);
     const inside = [moga.number(value)];
