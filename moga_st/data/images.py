@@ -19,7 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from moga_st.config import Config
 from moga_st.errors import BadInput
-from moga_st.storage import open_file, read_bytes, unpack_gzip
+from moga_st.storage import check_size, open_picture, read_bytes, unpack_gzip
 
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2"}
 MOST_PIXELS = 200_000_000
@@ -222,11 +222,12 @@ def read_image(path: Path, channels: int = 3) -> np.ndarray:
         BadInput: no image, a damaged, empty or enormous one, one of several frames, or of values without a scale.
     """
     try:
-        with open_file(path) as file, Image.open(file) as image:
+        with open_picture(path) as image:
             if getattr(image, "n_frames", 1) > 1:
                 raise BadInput(f"{path}: has {image.n_frames} frames, expected a still image; save one of them alone")  # type: ignore[attr-defined]
             if image.width * image.height > MOST_PIXELS:
                 raise BadInput(f"{path}: {image.width}x{image.height} pixels, expected at most {MOST_PIXELS:,}")
+            check_size(path, "the picture with what is made of it", image.width * image.height * 16)
             return _pixels(ImageOps.exif_transpose(image), path, channels)
     except BadInput:
         raise

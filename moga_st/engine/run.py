@@ -225,16 +225,27 @@ def failure(what: str, step: int, folder: Path) -> str:
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a JSONL file; a last line cut short by a kill or a full disk is left out."""
     lines = []
-    text = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    text = storage.read_text(path, "replace").splitlines() if path.exists() else []
     for number, line in enumerate(text, 1):
         try:
-            lines.append(json.loads(line))
-            lines[-1]["step"]
-        except (ValueError, KeyError, TypeError) as error:
+            lines.append(_log_line(line))
+        except BadInput as error:
             if number == len(text):
                 return lines[: number - 1]
             raise BadInput(f"{path}: line {number} is no log line; mend it, or move the file away") from error
     return lines
+
+
+def _log_line(line: str) -> dict[str, Any]:
+    """A line of the log: an object of a step and numbers.
+
+    Raises:
+        BadInput: it is something else.
+    """
+    content = storage.parse_json(line.encode("utf-8", "replace"), "log")
+    if not isinstance(content, dict) or type(content.get("step")) is not int:
+        raise BadInput("no log line")
+    return content
 
 
 @contextmanager

@@ -9,10 +9,14 @@ content or the new; nothing is ever written through a link.
 """
 
 from moga_st.storage.arrays import Npz, open_npy, open_npz, parse_npy, read_npy, read_npz
+from moga_st.storage.child import survives
+from moga_st.storage.grids import open_grid
 from moga_st.storage.hdf5 import attribute, open_hdf5, read_dataset
 from moga_st.storage.opcodes import Stranger
 from moga_st.storage.pickles import read_pickle
+from moga_st.storage.pictures import open_picture
 from moga_st.storage.reading import (
+    check_size,
     escape,
     file_digest,
     first_bytes,
@@ -44,6 +48,7 @@ __all__ = [
     "Npz",
     "Stranger",
     "attribute",
+    "check_size",
     "escape",
     "file_digest",
     "fill_file",
@@ -53,10 +58,12 @@ __all__ = [
     "max_bytes",
     "new_file",
     "open_file",
+    "open_grid",
     "open_hdf5",
     "open_log",
     "open_npy",
     "open_npz",
+    "open_picture",
     "parse_json",
     "parse_npy",
     "read_bytes",
@@ -71,6 +78,7 @@ __all__ = [
     "save_npy",
     "save_npz",
     "strict_json",
+    "survives",
     "unpack_gzip",
     "write_atomically",
     "write_bytes",

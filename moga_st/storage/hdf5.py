@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from moga_st.errors import BadInput
+from moga_st.storage.child import survives
 from moga_st.storage.reading import check_size, open_file
 
 # deflate, shuffle, fletcher32 and h5py's lzf: none of them makes more than _GROWTH bytes of one, and none is a plug-in,
@@ -21,8 +20,6 @@ _FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
 _GROWTH = 1_100
 _SLACK = 64 * 2**20  # bytes that a data set may declare without having been written
 _MOST = 2_000_000  # links
-_LOOK_S = 20  # seconds of a processor: a busy machine may need any number of others for them
-_WAIT_S = 600
 _SURVIVED: set[tuple[int, int, int, int]] = set()  # files that have been looked at, by device, number, size and time
 
 
@@ -42,7 +39,7 @@ def open_hdf5(path: Path) -> Iterator[Any]:
     with open_file(path) as opened:
         about = os.fstat(opened.fileno())
     key = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
-    if key not in _SURVIVED and not _survives(path):
+    if key not in _SURVIVED and not survives(lambda: _look(path)):
         raise BadInput(f"{path}: damaged: HDF5 itself crashes or hangs over it; restore a copy")
     _SURVIVED.add(key)
     try:
@@ -97,36 +94,10 @@ def attribute(item: Any, name: str, kind: type) -> Any:
     return value
 
 
-def _survives(path: Path) -> bool:
-    """Whether HDF5 lives through looking at all that describes a file, tried in a process of its own: damage there can
-    make the library itself crash.  Where there is no ``fork`` it is not tried."""
-    if not hasattr(os, "fork"):
-        return True
-    import resource  # which only these systems have
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of other threads, which the child has no use for
-        child = os.fork()
-    if not child:
-        for limit in (signal.SIGALRM, signal.SIGXCPU):  # which kill: damage can also make it go round for ever
-            signal.signal(limit, signal.SIG_DFL)
-        resource.setrlimit(resource.RLIMIT_CPU, (_LOOK_S, resource.RLIM_INFINITY))
-        signal.alarm(_WAIT_S)
-        with contextlib.suppress(BaseException):  # what is raised is raised again where it is told
-            _look(path)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return not os.WIFSIGNALED(status)
-
-
 def _look(path: Path) -> None:
     """In the child: all attributes, and the ends of all data sets."""
-    import faulthandler
-
     import h5py
 
-    faulthandler.disable()  # a crash is expected here, and no matter
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     with h5py.File(path, "r") as file:
         _check(file, path)
 

@@ -17,6 +17,7 @@ from moga_st.data.video.moving_mnist import MotionConfig
 from moga_st.errors import BadInput
 from moga_st.metrics.scorers import FrameScorer
 from moga_st.spec import InputSpec
+from moga_st.storage import open_npy
 from moga_st.tasks.task import Setting, Split, at_least_1
 from moga_st.tasks.video import VideoConfig
 
@@ -102,12 +103,7 @@ class MovingDigits:
         applies = isinstance(self.config.digits, MNISTConfig) and self.config.motion == MotionConfig()
         if not (applies and self.frames_of_window <= 20 and path.is_file()):
             return None
-        try:
-            clips = np.load(path, mmap_mode="r")
-        except (OSError, ValueError) as error:
-            raise BadInput(
-                f"{path}: cannot be read as a .npy file ({error}); fetch it again or move it away"
-            ) from error
+        clips = open_npy(path)
         if clips.dtype != np.uint8 or clips.shape != (20, 10_000, 64, 64):
             raise BadInput(
                 f"{path}: expected uint8 (20, 10000, 64, 64), got {clips.dtype} {clips.shape}; "

@@ -1,12 +1,9 @@
-import time
-
 import h5py
 import numpy as np
 import pytest
 
 from moga_st import storage
 from moga_st.errors import BadInput
-from moga_st.storage import hdf5
 
 
 @pytest.fixture
@@ -107,17 +104,3 @@ def test_damage_is_one_line(tmp_path):
         path.write_bytes(content)
         with pytest.raises(BadInput, match=r"^[^\n]*a\.h5: [^\n]*$"), storage.open_hdf5(path) as file:
             storage.read_dataset(file["x"])
-
-
-def test_a_look_may_wait_for_a_busy_machine_but_not_go_round_for_ever(tmp_path, monkeypatch):
-    """A niced process may get a hundredth of a core: 20 seconds on the clock called good files damaged."""
-    monkeypatch.setattr(hdf5, "_LOOK_S", 1)
-    monkeypatch.setattr(hdf5, "_look", lambda _: time.sleep(1.5))
-    assert hdf5._survives(tmp_path)
-
-    def round_for_ever(_):
-        while True:
-            pass
-
-    monkeypatch.setattr(hdf5, "_look", round_for_ever)
-    assert not hdf5._survives(tmp_path)

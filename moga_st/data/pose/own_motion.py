@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from moga_st import storage
 from moga_st.data.pose.bvh_motion import read_bvh
 from moga_st.data.pose.export.motion import read_npz
 from moga_st.data.pose.joint_names import joints_of, match, read_mapping
@@ -147,11 +148,17 @@ def _from_c3d(path: Path, mapping: dict[str, tuple[str, ...]] | None) -> tuple[n
     except ImportError as error:
         raise BadInput(f"{path}: C3D needs ezc3d ({error}); install it with `pip install 'moga-st[motion]'`") from error
     try:
+        with storage.open_file(path):
+            pass  # an ordinary one
+        if not storage.survives(lambda: ezc3d.c3d(str(path))):
+            raise BadInput(f"{path}: damaged: C3D's library crashes or hangs over it; export it again")
         file = ezc3d.c3d(str(path))
         about = file["parameters"]["POINT"]
         labels, fps = [str(name) for name in about["LABELS"]["value"]], float(about["RATE"]["value"][0])
         said = [str(u) for u in about.get("UNITS", {}).get("value", [])]
         points = np.moveaxis(np.asarray(file["data"]["points"], np.float64)[:3], 0, -1).swapaxes(0, 1)  # (t, j, 3)
+    except BadInput:
+        raise
     except Exception as error:  # whatever the library raises for damage
         raise BadInput(f"{path}: cannot be read as C3D ({type(error).__name__}: {error})".split("\n")[0]) from error
     if not fps > 0 or not len(points):

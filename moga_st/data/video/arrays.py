@@ -107,6 +107,7 @@ def _of_array(path: Path, array: Any, channels: int | None) -> Clip:
     count = 1 if axis is None else shape[axis]
     h, w = [n for i, n in enumerate(shape) if i not in (0, axis)]
     check_size(path, w, h)
+    storage.check_size(path, "one frame", 8 * h * w * count)
 
     def read(first: int, stop: int) -> np.ndarray:
         block = np.asarray(array[first:stop])
@@ -167,16 +168,16 @@ def open_grid(path: Path, variables: Sequence[str] = (), dimensions: Sequence[st
     Raises:
         BadInput: it cannot be read, xarray is not installed, or a name is not there.
     """
+    data = storage.open_grid(path)
     try:
-        import xarray
-    except ImportError as error:
-        raise BadInput(f"{path}: NetCDF and Zarr need xarray; pip install 'moga_st[weather]'") from error
-    try:
-        data: Any = (
-            xarray.open_zarr(path, chunks=None, consolidated=False) if path.is_dir() else xarray.open_dataset(path)
-        )
-    except Exception as error:  # xarray and its engines raise whatever they like
+        return _of_grid(path, data, variables, dimensions)
+    except BadInput:
+        raise
+    except Exception as error:  # xarray and its engines raise whatever they like, here for coordinates
         raise BadInput(f"{path}: cannot be read as NetCDF or Zarr ({_short(error)}); fetch it again") from error
+
+
+def _of_grid(path: Path, data: Any, variables: Sequence[str], dimensions: Sequence[str]) -> Clip:
     for name in variables:
         if name not in data:
             raise BadInput(
@@ -204,6 +205,7 @@ def open_grid(path: Path, variables: Sequence[str] = (), dimensions: Sequence[st
         raise BadInput(f"{path}: {len(channels)} channels, at most {MOST_CHANNELS}; name fewer variables")
     h, w = ordered[0].shape[1:3]
     check_size(path, w, h)
+    storage.check_size(path, "one frame", 8 * h * w * len(channels))
 
     def read(first: int, stop: int) -> np.ndarray:
         blocks = [np.asarray(a[first:stop].values) for a in ordered]

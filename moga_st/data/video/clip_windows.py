@@ -9,7 +9,6 @@ Shape legend: ``b`` windows, ``t`` frames, ``c`` channels, ``h w`` frame size.
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import os
 import weakref
@@ -17,7 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
 from torch import Tensor
@@ -25,6 +23,7 @@ from torch import Tensor
 from moga_st.data.draws import uniform
 from moga_st.data.video.prepared_clips import SPLITS, Split, read_attributes
 from moga_st.errors import BadInput
+from moga_st.storage import open_hdf5
 
 
 class ClipWindows:
@@ -52,18 +51,16 @@ class ClipWindows:
         weakref.finalize(self, os.close, self._file)
         self._orders: dict[int, np.ndarray] = {}
         try:
-            with h5py.File(path, "r") as file:
+            with open_hdf5(path) as file:
                 self._parts = {split: _Part(file[split]) for split in SPLITS}
                 self._starts = {split: self._windows(split, file[split]) for split in SPLITS}
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            if isinstance(error, BadInput):
-                raise
+        except (OSError, KeyError, TypeError, ValueError, IndexError) as error:
             raise BadInput(f"{path}: damaged ({error}); prepare it again with `moga-st data prepare`") from error
         self.size: tuple[int, int] = self._parts["train"].shape[:2]
         counts = ", ".join(f"{s} {self._parts[s].clips} clips, {self.count(s):,} windows" for s in SPLITS)
         self.facts: dict[str, Any] = {"data": f"{path.name}: {self.source}", "licence": self.licence, "parts": counts}
-        if conventions := json.loads(about["conventions"]):
-            self.facts["data_conventions"] = conventions
+        if about["conventions"]:
+            self.facts["data_conventions"] = about["conventions"]
 
     def count(self, split: Split) -> int:
         """Windows to draw from, in training, or to score on."""
@@ -126,6 +123,8 @@ class ClipWindows:
         first = group["first"][:]
         if "start" in group:
             start = group["start"][:]
+            if start.ndim != 1 or start.dtype.kind not in "iu" or not ((start >= 0) & (start < first[-1])).all():
+                raise ValueError(f"the windows of {split} begin outside of its frames")
             end = first[np.searchsorted(first, start, side="right")]  # of the clip that the window is in
             if (start + t > end).any():
                 raise BadInput(
@@ -176,6 +175,12 @@ class _Part:
         data = group["frames"]
         self.clips = len(group["first"]) - 1
         self.shape, self.dtype = data.shape[1:], data.dtype
+        if len(self.shape) != 3 or 0 in self.shape or self.dtype not in (np.dtype("u1"), np.dtype("<f4")):
+            raise ValueError(f"frames of {self.dtype} {self.shape}, expected uint8 or float32 (n, h, w, c)")
+        first = group["first"][:]
+        ends = first.ndim == 1 and first.dtype.kind in "iu" and len(first) > 0 and first[0] == 0
+        if not ends or (np.diff(first.astype(np.int64)) < 0).any() or first[-1] != len(data):
+            raise ValueError(f"the starts of the clips of {group.name} do not fit its {len(data):,} frames")
         size = math.prod(self.shape) * self.dtype.itemsize
         each = data.chunks[0]  # frames of a chunk
         chunks = np.zeros(-(-len(data) // each), np.int64)
@@ -184,8 +189,10 @@ class _Part:
             chunks[chunk.chunk_offset[0] // each] = chunk.byte_offset
 
         data.id.chunk_iter(note)
-        if data.compression is not None or (chunks == 0).any():
+        if data.chunks[1:] != self.shape or data.compression is not None or (chunks == 0).any():
             raise ValueError(f"the frames of {group.name} are compressed or not all there")
         self.time_s: np.ndarray | None = group["time_s"][:] if "time_s" in group else None
+        if self.time_s is not None and (self.time_s.shape != (len(data),) or self.time_s.dtype.kind != "f"):
+            raise ValueError(f"the times of {group.name} do not fit its {len(data):,} frames")
         self.where = (chunks[:, None] + size * np.arange(each)).reshape(-1)[: len(data)]
         """(n,) int64: the byte of the file at which each frame begins."""

@@ -46,8 +46,7 @@ def open_clip(
         return open_folder(path)
     if not path.is_file():
         raise BadInput(f"{path}: no such clip")
-    with path.open("rb") as file:
-        head = file.read(16)
+    head = storage.first_bytes(path, 16)
     if not head:
         raise BadInput(f"{path}: is empty (0 bytes); copy or record it again")
     if head.startswith(b"\x93NUMPY"):

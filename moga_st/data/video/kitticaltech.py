@@ -8,7 +8,6 @@ KITTI comes as PredNet's hickle files, which are HDF5: ``kitti_hkl/X_train.hkl``
 
 from __future__ import annotations
 
-import io
 import re
 import struct
 from collections.abc import Iterator
@@ -17,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from moga_st import storage
+from moga_st.data.video.clip import check_size
 from moga_st.data.video.prepared_clips import PreparedClipsWriter, write_clips
 from moga_st.data.video.published import FRAME_SUMS, RGB, windows_from_end, within
 from moga_st.errors import BadInput
@@ -31,6 +30,7 @@ SOURCE = "KITTI (Geiger et al., IJRR 2013) and Caltech Pedestrian (Dollar et al.
 LICENCE = "KITTI: CC BY-NC-SA 3.0; Caltech Pedestrian: for research, cite the paper"
 FPS = 10.0
 AT_ONCE = 256  # frames read at once
+MOST = 64 << 20  # bytes of one JPEG
 
 
 def prepare(source: Path, out: Path) -> None:
@@ -91,13 +91,18 @@ def read_seq(path: Path) -> Iterator[np.ndarray]:
                 gap = 16
                 file.seek(4, 1)
                 continue
-            data = file.read(length - 4) if length > 4 else b""
+            data = file.read(min(length, MOST) - 4) if length > 4 else b""
             if len(size) < 4 or len(data) < length - 4 or data[:2] != b"\xff\xd8":
                 raise BadInput(f"{path}: damaged {file.tell():,} bytes from its beginning; fetch it again")
             try:
-                yield np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+                with storage.open_picture(data) as image:
+                    check_size(path, *image.size)
+                    frame = np.asarray(image.convert("RGB"))
+            except BadInput:
+                raise
             except Exception as error:  # Pillow raises whatever it likes
                 raise BadInput(f"{path}: holds an image that cannot be decoded ({error})") from error
+            yield frame
             file.seek(gap, 1)
             first = False
 

@@ -31,10 +31,12 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 
+from moga_st import storage
 from moga_st.errors import BadInput
 from moga_st.storage import escape, new_file
 
 FORMAT, VERSION = "moga_st clips", 1
+AGAIN = "prepare it again with `moga-st data prepare`"
 SPLITS = ("train", "val", "test")
 BLOCK = 4 << 20  # bytes of frames written at once, about
 CHUNK = 64 << 10  # bytes of a chunk of the file, at least one frame
@@ -295,14 +297,10 @@ def read_attributes(path: Path) -> dict[str, Any]:
     Raises:
         BadInput: no such file, not HDF5, or another format or version.
     """
-    again = "prepare it again with `moga-st data prepare`"
     if not path.is_file():
         raise BadInput(f"{path}: no such file; prepare it with `moga-st data prepare`")
-    try:
-        with h5py.File(path, "r") as file:
-            about: dict[str, Any] = dict(file.attrs)
-    except OSError as error:
-        raise BadInput(f"{path}: not an HDF5 file, or damaged ({error}); {again}") from error
+    with storage.open_hdf5(path) as file:
+        about: dict[str, Any] = dict(file.attrs)
     if about.get("format") != FORMAT:
         raise BadInput(
             f"{path}: an HDF5 file, but no prepared clips (its format is {about.get('format')!r}); "
@@ -310,8 +308,29 @@ def read_attributes(path: Path) -> dict[str, Any]:
         )
     if about.get("version") != VERSION:
         raise BadInput(
-            f"{path}: version {about.get('version')} of the format, this is moga_st for version {VERSION}; {again}"
+            f"{path}: version {about.get('version')} of the format, this is moga_st for version {VERSION}; {AGAIN}"
         )
+    return _checked(path, about)
+
+
+def _checked(path: Path, about: dict[str, Any]) -> dict[str, Any]:
+    """The attributes, each of its kind."""
+    try:
+        for name in ("source", "licence", "unit", "fingerprint"):
+            about[name] = str(about[name])
+        about["channels"] = [str(c) for c in np.atleast_1d(about["channels"])]
+        about["fps"], about["standardise"] = float(about["fps"]), bool(about["standardise"])
+        for name in ("mean", "std"):
+            about[name] = np.atleast_1d(np.asarray(about[name], np.float64))
+            if about[name].shape != (len(about["channels"]),) or not np.isfinite(about[name]).all():
+                raise ValueError(f"{name} is not a finite number for each channel")
+        if (about["std"] <= 0).any():
+            raise ValueError("std is not positive")
+        text = about["conventions"]
+        conventions = storage.parse_json((text if isinstance(text, bytes) else str(text).encode()), path)
+        about["conventions"] = {str(k): str(v) for k, v in conventions.items()}
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise BadInput(f"{path}: not as prepared clips are ({error}); {AGAIN}") from error
     return about
 
 
@@ -323,7 +342,7 @@ def describe(path: Path) -> str:
     """
     about = read_attributes(path)
     lines = [f"{path} ({path.stat().st_size / 1e6:,.1f} MB): {about['source']}", f"licence: {about['licence']}"]
-    with h5py.File(path, "r") as file:
+    with storage.open_hdf5(path) as file:
         frames: Any = file["train/frames"]
         (_, h, w, _), dtype = frames.shape, frames.dtype
         rate = "unknown rate" if math.isnan(about["fps"]) else f"{about['fps']:.6g} frames a second"
@@ -335,5 +354,5 @@ def describe(path: Path) -> str:
             group: Any = file[split]
             listed = f", {len(group['start']):,} windows listed" if "start" in group else ""
             lines.append(f"  {split}: {len(group['name']):,} clips, {len(group['frames']):,} frames{listed}")
-    lines += [f"{k}: {v}" for k, v in json.loads(about["conventions"]).items()]
+    lines += [f"{k}: {v}" for k, v in about["conventions"].items()]
     return "\n".join(map(escape, lines))

@@ -10,9 +10,10 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 
+from moga_st.data.video.clip import check_size
 from moga_st.errors import BadInput
+from moga_st.storage import open_picture
 
 RGB = ("red", "green", "blue")
 FRAME_SUMS = "sums over channels, rows and columns of a frame in [0, 1], mean over frames and sequences"
@@ -38,8 +39,11 @@ def read_image(path: Path) -> np.ndarray:
         BadInput: no such file, or no image.
     """
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as image:
+            check_size(path, *image.size)
             return np.asarray(image.convert("RGB"))
+    except BadInput:
+        raise
     except Exception as error:  # Pillow raises whatever it likes
         raise BadInput(f"{path}: cannot be read as an image ({error}); fetch it again") from error
 

@@ -18,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from moga_st.data.video.clip import MAX_PIXELS, PAPER, Clip, DamagedClip, check_size, even
 from moga_st.errors import BadInput
+from moga_st.storage import open_file, open_picture
 
 GREY, RGB = ("grey",), ("red", "green", "blue")
 _WIDE = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # 16 bits a pixel
@@ -27,7 +28,7 @@ _MAGIC = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b
 
 def is_picture(path: Path) -> bool:
     """Whether a file begins as pictures do that Pillow reads."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         head = file.read(12)
     return head.startswith(_MAGIC) and (not head.startswith(b"RIFF") or head.endswith(b"WEBP"))
 
@@ -39,7 +40,7 @@ def open_animation(path: Path) -> Clip:
         BadInput: Pillow cannot read it, its frames are too large, or its delays too uneven.
     """
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             check_size(path, *image.size)
             is_gif = image.format == "GIF"
             size, channels = image.size, RGB if is_gif else _channels(image)
@@ -67,7 +68,7 @@ class AnimationClip(Clip):
     def read(self, first: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
         now, given, error = -1, 0, None
         numbers = self.shown[first:stop].tolist()
-        with Image.open(self.path) as image:
+        with open_picture(self.path) as image:
             frame = np.zeros(0)
             for number in numbers:
                 if number != now:
@@ -101,7 +102,7 @@ def open_folder(path: Path) -> Clip:
     if not files:
         raise BadInput(f"{path}: a folder without pictures; give a video, or the folder that holds a clip's frames")
     try:
-        with Image.open(files[0]) as image:
+        with open_picture(files[0]) as image:
             check_size(files[0], *image.size)
             size, channels = image.size, _channels(image)
     except _BROKEN as error:
@@ -129,7 +130,7 @@ class FolderClip(Clip):
     def read(self, first: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
         for file in self.files[first:stop]:
             try:
-                with Image.open(file) as image:
+                with open_picture(file) as image:
                     if image.size != self.size_px:
                         w, h = self.size_px
                         raise BadInput(
@@ -180,7 +181,7 @@ def _pixels(image: Image.Image, channels: tuple[str, ...]) -> np.ndarray:
 def _delays(path: Path) -> tuple[list[float], bool]:
     """Seconds each whole picture of a GIF, animated PNG or WebP is shown, none for other files; and whether the file
     ends within a picture."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         head = file.read(12)
         file.seek(0)
         if head[:4] == b"GIF8":

@@ -20,6 +20,7 @@ import numpy as np
 from moga_st.data.video.prepared_clips import Split, write_clips
 from moga_st.data.video.published import runs, windows_from_end, within
 from moga_st.errors import BadInput, nearest
+from moga_st.storage import open_grid
 
 VARIABLES = {
     "t2m": ("2m_temperature", "t2m", "K"),
@@ -135,10 +136,6 @@ class _Maps:
     """One channel over all files of its folder, in a ``with``."""
 
     def __init__(self, root: Path, channel: Channel):
-        try:
-            import xarray  # needed for nothing else
-        except ImportError as error:
-            raise BadInput("WeatherBench needs xarray; pip install 'moga-st[weather]'") from error
         self.channel = channel
         paths = sorted((root / channel.folder).glob("*.nc"))
         if not paths:
@@ -147,14 +144,15 @@ class _Maps:
         self.stack, self.arrays = ExitStack(), []
         for i, path in enumerate(paths):
             try:
-                file = self.stack.enter_context(xarray.open_dataset(path))
+                file = self.stack.enter_context(open_grid(path))
                 array = self._of_level(file[channel.variable], path)
                 hours = file["time"].values.astype("datetime64[h]").astype(np.int64)
                 self.arrays.append((path, array.transpose("time", ...)))
-            except (OSError, ValueError, KeyError) as error:
+            except BadInput:
                 self.stack.close()
-                if isinstance(error, BadInput):
-                    raise
+                raise
+            except Exception as error:  # xarray and its engines raise whatever they like
+                self.stack.close()
                 text = next(iter(str(error).splitlines()), type(error).__name__)
                 raise BadInput(
                     f"{path}: cannot be read as maps of {channel.variable} ({text}); fetch it again"

@@ -78,5 +78,5 @@ def test_bad_lists_are_named(tmp_path):
         with pytest.raises(BadInput, match=match):
             human36m_video.prepare(tmp_path, tmp_path / "out.h5")
     (tmp_path / "train.txt").write_text(f"{S1},1,41\n{S8},1,41\n")
-    with pytest.raises(BadInput, match=r"S1_Eating.54138969_000001.jpg: cannot be read"):
+    with pytest.raises(BadInput, match=r"S1_Eating.54138969_000001.jpg: no such file"):
         human36m_video.prepare(tmp_path, tmp_path / "out.h5")

@@ -39,7 +39,7 @@ def test_the_file_has_the_layout_that_its_module_says(tmp_path):
         np.testing.assert_allclose(file.attrs["std"], training.std((0, 1, 2)), rtol=1e-12)
         assert (file.attrs["fps"], file.attrs["unit"], bool(file.attrs["standardise"])) == (10, "", False)
         assert list(file.attrs["channels"]) == list(RGB)
-    assert read_attributes(path)["conventions"] == '{"ssim": "of grey"}'
+    assert read_attributes(path)["conventions"] == {"ssim": "of grey"}
     assert [p.name for p in tmp_path.iterdir()] == ["a.h5"]
 
 
