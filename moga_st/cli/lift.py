@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from moga_st.data.pose.export.motion import Motion
     from moga_st.data.pose.keypoints import Keypoints
     from moga_st.data.video.clips import Video
+    from moga_st.infer.truth import Truth
 
 
 def run(argv: list[str]) -> None:
@@ -39,11 +40,13 @@ def _lift(args: Lift) -> None:
     from moga_st.data.video.clips import open_video
     from moga_st.device import setup
     from moga_st.infer.scene import check_any_lifter
+    from moga_st.infer.truth import read_truth
 
     # people are looked for in any other file, which may take long: all that can be checked comes before
     source = args.source
     is_video = source is not None and not source.is_dir() and not holds_keypoints(source)
     check_flags(args, is_video)
+    truth = None if args.truth is None else read_truth(args.truth)
     device = setup(args.device)
     net = pretrained.load_model(pretrained.find_weights(args.weights), device)
     check_any_lifter(net)
@@ -59,7 +62,7 @@ def _lift(args: Lift) -> None:
         file = args.out / f"{source.stem}_lift_2d.json"  # a name that keypoints of the user's own hardly have
         found = {"found_frames_per_second": round(find_people(args, video, device, file), 1)}
     people = _read_people(args, file, video)
-    results = _write_lifted(args, net, device, source, people, video, [file] if is_video else [])
+    results = _write_lifted(args, net, device, source, people, video, [file] if is_video else [], truth)
     _print(args, [result | found for result in results])
 
 
@@ -105,6 +108,7 @@ def _write_lifted(
     people: list[Keypoints],
     video: Video | None,
     found: list[Path],
+    truth: Truth | None,
 ) -> list[dict[str, Any]]:
     """Lift, and write each person's files; returns what was done for each.
 
@@ -113,6 +117,7 @@ def _write_lifted(
     """
     from moga_st.infer import lift_files
     from moga_st.infer.scene import lift_scene
+    from moga_st.infer.truth import score
     from moga_st.storage import escape
 
     stems = [lift_files.stem_of(args.out, source.stem, k) for k in people]
@@ -149,6 +154,7 @@ def _write_lifted(
                 **facts,
                 "space": f"{space}; {motion.note.removeprefix(k.note + '; ')}",
                 "smoothing": dataclasses.asdict(args.one_euro) if args.smooth else None,
+                **({} if truth is None else {"truth": score(motion, truth, k.time_zero)}),
             }
         )
         found = []
@@ -167,4 +173,6 @@ def _print(args: Lift, results: list[dict[str, Any]]) -> None:
     for result in results:
         shown = {k: v for k, v in result.items() if k != "warnings"}
         shown |= {"smoothing": args.one_euro if args.smooth else "off", "written": ", ".join(result["written"])}
+        if "truth" in shown:
+            shown["truth"] = ", ".join(f"{name} {value}" for name, value in result["truth"].items())
         print(fact_lines(shown))

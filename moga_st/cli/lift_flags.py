@@ -15,7 +15,7 @@ from moga_st.errors import BadInput
 
 NOT_LIVE = (
     *("video", "size_px", "fps", "layout", "person", "ignore_ids", "clip"),
-    *("pitch_deg", "roll_deg", "height_m", "formats", "report", "out", "overwrite"),
+    *("pitch_deg", "roll_deg", "height_m", "truth", "formats", "report", "out", "overwrite"),
 )  # flags that say nothing to a camera
 MMPOSE = ("pose2d", "pose2d_weights", "detector", "detector_weights")  # flags that are mmpose's alone
 
@@ -83,6 +83,9 @@ class Lift:
     """The camera's focal length in pixels; left out, the image's longer side."""
     height_m: float | None = None
     """How tall the people are; left out, as the network has it."""
+    truth: Path | None = None
+    """The person's known poses, to score against: an npz as `lift` writes it (poses_m, fps; frame and space where they
+    are known) or a .npy of (t, 17, 3), in metres, in the axes of the space that is lifted to."""
     formats: tuple[Literal["npz", "bvh", "glb", "csv", "trc"], ...] = ("npz", "bvh")
     """Files of motion: npz holds all that is known; bvh and glb (glTF) for animation, csv and trc for biomechanics."""
     draw: bool = True
@@ -113,6 +116,8 @@ def check_flags(args: Lift, is_video: bool) -> None:
     """
     if args.everyone and args.person is not None:
         raise BadInput("--everyone and --person: give one of them")
+    if args.everyone and args.truth is not None:
+        raise BadInput("--truth: holds one person's poses; name the person with --person in place of --everyone")
     if args.camera is not None:
         _check_camera(args)
     elif args.source is None:
