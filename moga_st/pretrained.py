@@ -28,6 +28,10 @@ class Weights(NamedTuple):
     model: ModelConfig
     about: dict[str, Any]  # run config, step, metrics, data source, ... as far as known
     spec: InputSpec | None = None  # what the data gave the network; None where the file does not know
+    usual: Tensor | None = None  # the climatology's means (k, c, h, w), where spec.anomalies
+
+
+USUAL = "input.usual"  # its name among the tensors
 
 
 def export_weights(
@@ -37,8 +41,11 @@ def export_weights(
     about: dict[str, Any],
     half: bool = False,
     spec: InputSpec | None = None,
+    usual: Tensor | None = None,
 ) -> None:
     """Write ``net``'s weights as safetensors with the model's config, ``spec`` and ``about`` (JSON) inside, atomically.
+
+    ``usual`` (k, c, h, w) is what ``spec.anomalies`` says that values are anomalies of, in the data's unit.
 
     ``half`` stores matrices and kernels, which are nearly all of the file, as float16; vectors stay as they are,
     since running variances can be too small or too large for it.
@@ -46,6 +53,8 @@ def export_weights(
     tensors = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
     if half:
         tensors = {k: v.half() if v.is_floating_point() and v.squeeze().ndim > 1 else v for k, v in tensors.items()}
+    if usual is not None:
+        tensors[USUAL] = usual.detach().float().cpu().contiguous()
     content = {"model": model.to_dict(), "input": None if spec is None else spec.to_dict(), "about": about}
     metadata = {"moga_st": json.dumps(content)}
     write_bytes(path, safetensors_bytes(tensors, metadata))
@@ -71,7 +80,8 @@ def read_weights(path: Path) -> Weights:
         _check_numbers(content["model"], "model")
         spec = content.get("input")
         spec = _spec_of_before(content) if spec is None else InputSpec.from_dict(spec)
-        return Weights(tensors, ModelConfig.from_dict(content["model"]), content["about"], spec)
+        usual = tensors.pop(USUAL, None)
+        return Weights(tensors, ModelConfig.from_dict(content["model"]), content["about"], spec, usual)
     except (BadInput, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise BadInput(f"{path}: its config cannot be used: {error}") from error
 

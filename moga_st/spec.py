@@ -31,6 +31,10 @@ class InputSpec(Config, kind="input"):
     """Of a value, such as m/s; empty for frames in [0, 1]."""
     fps: float | None = None
     """Frames a second; None where it is unknown or means nothing."""
+    anomalies: str | None = None
+    """What values are anomalies of, in units of `std`: the bins of a climatology that travels with the weights, such as
+    month (:data:`moga_st.models.baselines.BINS`), or empty for one usual frame; None where they are no anomalies. A
+    network then sees (value - usual) / std, and `mean` is unused."""
 
     def __post_init__(self) -> None:
         for name in ("shape", "target"):

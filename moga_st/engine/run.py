@@ -157,7 +157,8 @@ class Run:
             }
             with full_disk(self.folder):
                 path = self.folder / "best.safetensors"
-                pretrained.export_weights(path, net, self.model, about, spec=self.task.spec)
+                usual = getattr(self.task, "usual", None)  # what only tasks on anomalies have
+                pretrained.export_weights(path, net, self.model, about, spec=self.task.spec, usual=usual)
 
     @contextmanager
     def open(self, step: int) -> Iterator[None]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from moga_st import pretrained
 from moga_st.data.video.clip import Clip
@@ -20,6 +20,7 @@ from moga_st.draw.video import PredictedClip
 from moga_st.errors import BadInput
 from moga_st.infer.tiles import predict_frames
 from moga_st.metrics.scorers import FieldScorer, FrameScorer
+from moga_st.models.baselines import Climatology
 from moga_st.models.simvp import SimVP
 from moga_st.spec import InputSpec
 
@@ -108,11 +109,17 @@ class Predictor:
     """A network that predicts video, with what is known of its input."""
 
     def __init__(self, weights: str | Path | nn.Module, device: torch.device | str = "cpu"):
+        self.climatology: Climatology | None = None
         if isinstance(weights, nn.Module):
             net, spec, name = weights.eval().to(device), None, type(weights).__name__
         else:
             path = pretrained.find_weights(Path(weights))
-            net, spec, name = pretrained.load_model(path, device), pretrained.read_weights(path).spec, str(path)
+            read = pretrained.read_weights(path)
+            net, spec, name = pretrained.load_model(path, device), read.spec, str(path)
+            if spec is not None and spec.anomalies is not None:
+                if read.usual is None:
+                    raise BadInput(f"{path}: predicts anomalies, but does not hold what they are added to")
+                self.climatology = Climatology(spec.anomalies, read.usual)
         if not isinstance(net, SimVP):
             raise BadInput(f"{name}: holds a {type(net).__name__}; predict needs a video model")
         size = net.config.frame_size or (None, None)
@@ -140,7 +147,12 @@ class Predictor:
         past, true = whole[: net.frames_in], whole[net.frames_in :]
         height, width = self.spec.shape[-2:]
         tile = TILE if height is None or width is None else (height, width)
-        pred = predict_frames(net, past, frames, tile)
+        usual = self._usual(clip, start, wanted, past.shape[1:])
+        if usual is None:
+            pred = predict_frames(net, past, frames, tile)
+        else:
+            before, after = usual[: net.frames_in] / std, usual[net.frames_in :] / std
+            pred = predict_frames(net, past - before, frames, tile) + after
         true = true[: len(pred)]
         scores = {}
         if len(true):
@@ -148,6 +160,26 @@ class Predictor:
             terms = scorer(pred[None, : len(true)], true[None], self.spec)
             scores = {k: v.item() for k, v in scorer.finish({k: v.mean() for k, v in terms.items()}).items()}
         return Prediction(start, past.numpy(), pred.numpy(), true.numpy(), scores, self.spec)
+
+    def _usual(self, clip: Clip, start: int, count: int, shape: tuple[int, ...]) -> Tensor | None:
+        """What is usual in ``count`` frames (c, h, w) from ``start`` on, some of which may come after the clip."""
+        if self.climatology is None:
+            return None
+        own = tuple(self.climatology.mean.shape[1:])
+        if own != tuple(shape):
+            raise BadInput(
+                f"{clip.path}: frames are {shape[1]}x{shape[2]}, but {self.name} knows what is usual at each place of "
+                f"{own[1]}x{own[2]} frames; give that as the size"
+            )
+        if not self.climatology.bins:
+            return self.climatology(np.zeros(count))
+        if clip.time_s is None or clip.frames < 2:
+            raise BadInput(
+                f"{clip.path}: has no dates, but {self.name} predicts anomalies from a climatology; give NetCDF or "
+                "Zarr with a time"
+            )
+        after = np.arange(1, max(0, start + count - clip.frames) + 1) * np.median(np.diff(clip.time_s))
+        return self.climatology(np.concatenate([clip.time_s, clip.time_s[-1] + after])[start : start + count])
 
 
 def predict_windows(

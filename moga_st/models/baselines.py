@@ -85,10 +85,25 @@ class Climatology:
     Means are by calendar month where frames are a fortnight or more apart, else by week of the year (seven days from
     1 January; the last one is longer), and by hour of the day where they are less than twelve hours apart.  A bin that
     the training part never saw takes the mean of all frames.  Times are seconds since 1970-01-01 UTC.
+
+    Attributes:
+        bins: what the means are by, one of :data:`BINS`; ``""`` is one mean for all times.
+        mean: the means (k, c, h, w) float32, in the order of the bins' numbers.
     """
 
-    def __init__(self, frames: Iterable[tuple[np.ndarray, np.ndarray]], step_s: float):
+    def __init__(self, bins: str, mean: Tensor):
         """
+        Raises:
+            BadInput: no such kind of bins, or as many means as it has not.
+        """
+        if bins not in BINS or mean.ndim != 4 or len(mean) != BINS[bins]:
+            raise BadInput(f"climatology: {bins!r} with means of shape {tuple(mean.shape)}; expected (k, c, h, w)")
+        self.bins, self.mean = bins, mean
+
+    @classmethod
+    def of(cls, frames: Iterable[tuple[np.ndarray, np.ndarray]], step_s: float) -> Climatology:
+        """The climatology of a training part.
+
         Args:
             frames: the training part in pieces that fit into memory: times (n,) seconds, and values (n, c, h, w).
             step_s: seconds between two frames.
@@ -98,33 +113,39 @@ class Climatology:
         """
         if not step_s > 0:
             raise BadInput(f"climatology: expected a positive step between frames, got {step_s:g} s")
-        self.monthly, self.hours = step_s >= 14 * DAY_S, 24 if step_s < DAY_S / 2 else 1
-        bins = (12 if self.monthly else 52) * self.hours
-        total, count = np.zeros(()), np.zeros(bins, np.int64)
+        bins = ("month" if step_s >= 14 * DAY_S else "week") + (" hour" if step_s < DAY_S / 2 else "")
+        total, count = np.zeros(()), np.zeros(BINS[bins], np.int64)
         for time_s, values in frames:
             if not (np.isfinite(time_s).all() and np.isfinite(values).all()):
                 raise BadInput("climatology: the training part holds times or values that are NaN or infinite")
             if total.ndim == 0:
-                total = np.zeros((bins, *values.shape[1:]))
-            which = self._bins(time_s)
+                total = np.zeros((BINS[bins], *values.shape[1:]))
+            which = bin_numbers(bins, time_s)
             np.add.at(total, which, values)
-            count += np.bincount(which, minlength=bins)
+            count += np.bincount(which, minlength=BINS[bins])
         if not count.any():
             raise BadInput("climatology: the training part has no frames")
         mean = np.broadcast_to(total.sum(0) / count.sum(), total.shape).astype(np.float32)
         mean[count > 0] = (total.T / np.maximum(count, 1)).T[count > 0]
-        self.mean = torch.from_numpy(mean)  # (k, c, h, w)
+        return cls(bins, torch.from_numpy(mean))
 
     def __call__(self, time_s: np.ndarray) -> Tensor:
         """The usual values at times of any shape (...): (..., c, h, w) float32, on the CPU."""
-        return self.mean[torch.from_numpy(self._bins(time_s.ravel()))].view(*time_s.shape, *self.mean.shape[1:])
+        return self.mean[torch.from_numpy(bin_numbers(self.bins, time_s))]
 
-    def _bins(self, time_s: np.ndarray) -> np.ndarray:
-        moment = np.asarray(time_s, np.float64)
-        day = np.floor(moment / DAY_S).astype(np.int64).astype("datetime64[D]")
-        if self.monthly:
-            part = day.astype("datetime64[M]").astype(np.int64) % 12
-        else:
-            part = np.minimum((day - day.astype("datetime64[Y]")).astype(np.int64) // 7, 51)
-        hour = (moment % DAY_S // 3600).astype(np.int64) if self.hours > 1 else 0
-        return part * self.hours + hour
+
+BINS = {"": 1, "month": 12, "week": 52, "month hour": 12 * 24, "week hour": 52 * 24}
+"""What a climatology's means can be by, and how many there are."""
+
+
+def bin_numbers(bins: str, time_s: np.ndarray) -> np.ndarray:
+    """The climatology's bins of times (...), seconds since 1970-01-01 UTC: (...) int64."""
+    moment = np.asarray(time_s, np.float64)
+    if not bins:
+        return np.zeros(moment.shape, np.int64)
+    day = np.floor(moment / DAY_S).astype(np.int64).astype("datetime64[D]")
+    if bins.startswith("month"):
+        part = day.astype("datetime64[M]").astype(np.int64) % 12
+    else:
+        part = np.minimum((day - day.astype("datetime64[Y]")).astype(np.int64) // 7, 51)
+    return part * 24 + (moment % DAY_S // 3600).astype(np.int64) if bins.endswith("hour") else part

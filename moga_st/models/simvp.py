@@ -24,6 +24,8 @@ from moga_st.errors import BadInput
 from moga_st.models.moga import MogaBlock
 from moga_st.spec import InputSpec, agreed
 
+FADED = 3.0  # a network with `fade` begins by keeping 95 % of the last frame
+
 
 @dataclass(frozen=True)
 class TranslatorConfig(Config, rooms=("moga_st.models",)):
@@ -89,6 +91,13 @@ class SimVPConfig(ModelConfig, kind="simvp"):
     residual: bool = False
     """Predict what changes from the last frame instead of whole frames, and begin with no change: for cameras that
     stand still and fields that persist."""
+    fade: bool = False
+    """With `residual`: learn too how much of the last frame stays, for each pixel and frame, so that a prediction can
+    return to zero, to which what moves and fades decays where the data are anomalies (see the task's `anomalies`)."""
+
+    def __post_init__(self) -> None:
+        if self.fade and not self.residual:
+            raise BadInput("SimVP fade: is how much of the last frame stays, which needs residual")
 
     @property
     def example_shape(self) -> tuple[int, ...]:
@@ -150,7 +159,8 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """(b, s, h/n, w/n) and the encoder's first layer (b, s, h/p, w/p) -> (b, c, h, w)."""
+    """(b, s, h/n, w/n) and the encoder's first layer (b, s, h/p, w/p) -> (b, c, h, w), one channel more with
+    ``fade``."""
 
     def __init__(self, config: SimVPConfig):
         super().__init__()
@@ -159,7 +169,7 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(
             ConvLayer(s, s, config.kernel, upsample=bool(i % 2)) for i in reversed(range(config.layers))
         )
-        self.readout = nn.Conv2d(s, _numbers(config)[2] * config.patch**2, 1)
+        self.readout = nn.Conv2d(s, (_numbers(config)[2] + config.fade) * config.patch**2, 1)
         self.unfold = nn.PixelShuffle(config.patch)
 
     def forward(self, x: Tensor, first: Tensor) -> Tensor:
@@ -291,6 +301,9 @@ class SimVP(nn.Module):
         if self.config.future == "direct":
             features, first, t = self.future(features), self.future_first(first), self.frames_out
         frames = rearrange(self.decoder(features, first), "(b t) c h w -> b t c h w", t=t)
+        if self.config.fade:
+            frames, lost = frames[:, :, :-1], (frames[:, :, -1:] - FADED).sigmoid()
+            return clip[:, -1:] * (1 - lost) + frames
         return clip[:, -1:] + frames if self.config.residual else frames
 
     def _padded(self, clip: Tensor) -> Tensor:

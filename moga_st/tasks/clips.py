@@ -12,9 +12,10 @@ from torch import Tensor
 
 from moga_st.data.draws import uniform
 from moga_st.data.video.clip_windows import ClipWindows
+from moga_st.data.video.prepared_clips import Moments
 from moga_st.errors import BadInput
 from moga_st.metrics.scorers import FieldScorer, FrameScorer, RainScorer, Scorer
-from moga_st.models.baselines import Climatology
+from moga_st.models.baselines import Climatology, bin_numbers
 from moga_st.spec import InputSpec
 from moga_st.tasks.task import Setting, Split, at_least_1
 from moga_st.tasks.video import VideoConfig
@@ -35,6 +36,10 @@ class ClipsConfig(VideoConfig, kind="clips"):
     augment: tuple[Literal["flip_x", "flip_y", "transpose"], ...] = ()
     """What half of the training windows, at random, go through: mirrored left to right, upside down, or with rows and
     columns exchanged (square frames)."""
+    anomalies: bool = False
+    """The network sees and predicts how far values are from what is usual at their place: for fields whose dates are
+    known from the climatology of the training part, else from the median of its frames, the scene without what moves.
+    For fields with seasons, and for cameras that stand still. Scores and baselines are those of the values."""
     rain_thresholds: tuple[float, ...] = ()
     """Score events at or above these values, in the file's unit, by CSI, POD, FAR and FSS."""
     baselines: tuple[Literal["copy_last", "optical_flow"], ...] = ("copy_last", "optical_flow")
@@ -52,6 +57,8 @@ class PreparedClips:
 
     def __init__(self, config: ClipsConfig, setting: Setting):
         self.config, self.setting = config, setting
+        self.climatology: Climatology | None = None
+        self._usual: Tensor | None = None  # the same as a network sees values, on the device
         self.windows = ClipWindows(setting.data_root / config.file, config.frames_in, config.frames_out, setting.seed)
         w = self.windows
         height, width = w.size
@@ -59,6 +66,11 @@ class PreparedClips:
             raise BadInput(f"task.augment: transpose needs square frames, {w.path} has {height}x{width}")
         if config.augment and w.unit:
             raise BadInput(f"task.augment: {w.path} holds a field in {w.unit}, whose directions mean something")
+        self.climatology = self._climatology() if config.anomalies else None
+        if self.climatology is not None and config.augment:
+            raise BadInput("task.augment: what is usual at a place is not so at its mirror image; leave out anomalies")
+        if self.climatology is not None and w.unit:
+            w.mean, w.std = (0.0,), self._deviation(self.climatology)
         self.source, self.fingerprint = w.source, w.fingerprint
         self.facts: dict[str, Any] = dict(w.facts)
         self.facts["test_set"] = f"{self.count('test'):,} windows of {w.count('test'):,}"
@@ -69,19 +81,26 @@ class PreparedClips:
     def spec(self, frames_in: int, frames_out: int) -> InputSpec:
         w = self.windows
         frame = (len(w.channels), *w.size)
-        return InputSpec((frames_in, *frame), (frames_out, *frame), w.channels, w.mean, w.std, w.unit, w.fps)
+        bins = None if self.climatology is None else self.climatology.bins
+        return InputSpec((frames_in, *frame), (frames_out, *frame), w.channels, w.mean, w.std, w.unit, w.fps, bins)
 
     def count(self, split: Literal["train"] | Split) -> int:
         there = self.windows.count(split)
         wanted = {"val": self.config.val_sequences, "test": self.config.test_sequences, "train": there}[split]
         return min(there, wanted)
 
-    def fetch(self, split: Literal["train"] | Split, numbers: np.ndarray) -> Tensor:
-        return self.windows.fetch(split, self._spread(split, numbers))
+    def fetch(self, split: Literal["train"] | Split, numbers: np.ndarray) -> Any:
+        """Windows (b, t, c, h, w) as they are stored; with anomalies, and the climatology's bins of frames (b, t)."""
+        numbers = self._spread(split, numbers)
+        frames = self.windows.fetch(split, numbers)
+        if self.climatology is None:
+            return frames
+        times = self.windows.times(split, numbers)
+        times = np.zeros(frames.shape[:2]) if times is None else times
+        return frames, torch.from_numpy(bin_numbers(self.climatology.bins, times))
 
-    def frames(self, split: Literal["train"] | Split, numbers: Tensor, fetched: Tensor | None) -> Tensor:
-        assert fetched is not None
-        frames = self.windows.frames(split, numbers, fetched)
+    def frames(self, split: Literal["train"] | Split, numbers: Tensor, fetched: Any) -> Tensor:
+        frames = self.windows.frames(split, numbers, fetched if self.climatology is None else fetched[0])
         if split != "train" or not self.config.augment:
             return frames
         draws = uniform(self.setting.seed + AUGMENT_STREAM, numbers, len(self.config.augment))
@@ -94,12 +113,23 @@ class PreparedClips:
             frames = torch.where((draws[:, i] < 0.5).view(-1, 1, 1, 1, 1), turns[name](frames), frames)
         return frames
 
+    def usual(self, fetched: Any) -> Tensor | None:
+        """What is usual at each place of the frames (b, t, c, h, w), as a network sees values; None without
+        anomalies."""
+        if self.climatology is None:
+            return None
+        bins = fetched[1]
+        if self._usual is None or self._usual.device != bins.device:
+            std = torch.tensor(self.windows.std).view(-1, 1, 1)
+            self._usual = (self.climatology.mean / std).to(bins.device)
+        return self._usual[bins]
+
     def own_baselines(self) -> dict[str, Callable[[Split, np.ndarray], Tensor]]:
-        """The climatology, for fields whose times are known."""
+        """The climatology, for fields whose dates are known."""
         w = self.windows
-        if not w.unit or w.times("train", np.arange(1)) is None or w.count("test") == 0:
+        if w.count("test") == 0 or not self._is_dated():
             return {}
-        usual = Climatology(w.training_frames(), w.step_s())
+        usual = self._climatology()
 
         def climatology(split: Split, numbers: np.ndarray) -> Tensor:
             times = w.times(split, self._spread(split, numbers))
@@ -109,6 +139,24 @@ class PreparedClips:
             return (values - mean) / std
 
         return {"climatology": climatology}
+
+    def _is_dated(self) -> bool:
+        """Whether the file holds a field with dates, which has a season."""
+        return bool(self.windows.unit) and self.windows.times("train", np.arange(1)) is not None
+
+    def _climatology(self) -> Climatology:
+        """What is usual: by season for fields with dates, else one frame."""
+        w = self.windows
+        if self._is_dated():
+            return self.climatology or Climatology.of(w.training_frames(), w.step_s())
+        return Climatology("", torch.from_numpy(w.median_frame())[None])
+
+    def _deviation(self, usual: Climatology) -> tuple[float, ...]:
+        """Standard deviation of each channel's anomalies in the training part."""
+        moments = Moments(len(self.windows.channels))
+        for time_s, values in self.windows.training_frames():
+            moments.add(np.moveaxis(values - usual(time_s).numpy(), 1, -1))
+        return tuple(moments.mean_std()[1].tolist())
 
     def _spread(self, split: Literal["train"] | Split, numbers: np.ndarray) -> np.ndarray:
         """Which windows of the file are the ones that are scored."""

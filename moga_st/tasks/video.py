@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from moga_st import dist
 from moga_st.analyse.interactions import Game, clip_game
@@ -48,13 +49,17 @@ class VideoData(Protocol):
         """Windows to draw from (of training), or to score on."""
         ...
 
-    def fetch(self, split: Literal["train"] | Split, numbers: np.ndarray) -> Tensor | None:
-        """The windows ``numbers`` (b,) int64 as they are stored (b, t, c, h, w), on the CPU; None where they are
-        made on the device.  It runs in another thread than the rest."""
+    def fetch(self, split: Literal["train"] | Split, numbers: np.ndarray) -> Any:
+        """The windows ``numbers`` (b,) int64 as they are stored (b, t, c, h, w), with what else :meth:`frames` needs,
+        on the CPU; None where they are made on the device.  It runs in another thread than the rest."""
         ...
 
-    def frames(self, split: Literal["train"] | Split, numbers: Tensor, fetched: Tensor | None) -> Tensor:
-        """The same windows as a network sees them: (b, t, c, h, w), on the device."""
+    def frames(self, split: Literal["train"] | Split, numbers: Tensor, fetched: Any) -> Tensor:
+        """The same windows as a network sees them: (b, t, c, h, w), on the device.
+
+        A source whose values are seen as anomalies has ``climatology`` too, and ``usual(fetched)``: what is usual at
+        each place of these windows, which is taken from what goes into the network and added to what comes out.
+        """
         ...
 
 
@@ -104,6 +109,9 @@ class VideoPrediction:
         self.spec = self.data.spec(config.frames_in, config.frames_out)
         self.data_fingerprint = self.data.fingerprint
         self.facts: dict[str, Any] = {**self.data.facts, "conventions": self.data.scorer.conventions}
+        climatology = getattr(self.data, "climatology", None)
+        self.usual: Tensor | None = None if climatology is None else climatology.mean
+        """What values are anomalies of (k, c, h, w), which goes into weights files; None without anomalies."""
 
     def fetch(self, index: int) -> Tensor | None:
         """This rank's share of batch ``index`` as it is stored: (b, t, c, h, w)."""
@@ -111,12 +119,14 @@ class VideoPrediction:
         first = index * self.setting.batch_size
         return self.data.fetch("train", np.arange(first + part.start, first + part.stop))
 
-    def batch(self, index: Tensor, fetched: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Past (b, frames_in, c, h, w) and future (b, frames_out, c, h, w), this rank's share."""
+    def batch(self, index: Tensor, fetched: Any = None) -> tuple[Tensor, Tensor]:
+        """Past (b, frames_in, c, h, w) and future (b, frames_out, c, h, w) as the network sees them, of this rank."""
         size = self.setting.batch_size
         part = dist.local_slice(size)
         numbers = index * size + torch.arange(part.start, part.stop, device=self.setting.device)
-        return self._split(self.data.frames("train", numbers, fetched))
+        frames = self.data.frames("train", numbers, fetched)
+        usual = self._usual(fetched)
+        return self._split(frames if usual is None else frames - usual)
 
     def loss(self, net: nn.Module, batch: tuple[Tensor, Tensor], step: Tensor) -> Tensor:
         """The network's own loss, or the mean over all values of what ``config.loss`` names."""
@@ -141,9 +151,9 @@ class VideoPrediction:
         lpips = self.config.lpips and split == "test"
         others = self._baselines(split)
         sums: dict[str, dict[str, Tensor]] = defaultdict(dict)
-        for numbers, past, future in self._eval_batches(split, total):
+        for numbers, past, future, usual in self._eval_batches(split, total):
             predictions = {name: predict(past, numbers) for name, predict in others.items()}
-            for row, pred in {"model": net(past).float(), **predictions}.items():
+            for row, pred in {"model": self._predict(net, past, usual), **predictions}.items():
                 _check(pred, future)
                 for name, values in scorer(pred.to(future.device), future, self.spec, lpips).items():
                     before = sums[row].get(name)
@@ -179,12 +189,13 @@ class VideoPrediction:
         was_training = net.training
         net.eval()
         numbers = [number_of(key, self.data.count(split)) for key in keys]
-        chosen = ((n, *self._split(self.sequences(split, n, n + 1))) for n in numbers)
+        chosen = (self._window_batch(split, n, n + 1) for n in numbers)
         pasts, futures, preds = [], [], []
-        for _, past, future in chosen if keys else self._eval_batches(split, min(EXAMPLES, self.data.count(split))):
+        windows = chosen if keys else self._eval_batches(split, min(EXAMPLES, self.data.count(split)))
+        for _, past, future, usual in windows:
             pasts.append(past.cpu())
             futures.append(future.cpu())
-            preds.append(net(past).float().cpu())
+            preds.append(self._predict(net, past, usual).cpu())
         net.train(was_training)
         past, future, pred = torch.cat(pasts), torch.cat(futures), torch.cat(preds)
         error = (pred.double() - future.double()).square().sum((-3, -2, -1)).mean(1)
@@ -206,22 +217,42 @@ class VideoPrediction:
         return [clip_game(net, past[0], future[0], frame, grid) for past, future in pairs]
 
     def sequences(self, split: Literal["train"] | Split, first: int, last: int) -> Tensor:
-        """Windows number ``first`` to ``last`` - 1 as a network sees them: (b, frames_in + frames_out, c, h, w)."""
+        """Windows number ``first`` to ``last`` - 1: (b, frames_in + frames_out, c, h, w), (value - mean) / std of the
+        task's spec."""
+        return self._sequences(split, first, last)[0]
+
+    def _sequences(self, split: Literal["train"] | Split, first: int, last: int) -> tuple[Tensor, Tensor | None]:
+        """These, and what is usual there."""
         fetched = self.data.fetch(split, np.arange(first, last))
+        fetched = tree_map_only(Tensor, lambda x: x.to(self.setting.device), fetched)
         numbers = torch.arange(first, last, device=self.setting.device)
-        return self.data.frames(split, numbers, None if fetched is None else fetched.to(self.setting.device))
+        return self.data.frames(split, numbers, fetched), self._usual(fetched)
+
+    def _usual(self, fetched: Any) -> Tensor | None:
+        return None if self.usual is None else self.data.usual(fetched)  # type: ignore[attr-defined]
+
+    def _predict(self, net: nn.Module, past: Tensor, usual: Tensor | None) -> Tensor:
+        """The future of values (b, t, c, h, w), of a network that may see anomalies."""
+        if usual is None:
+            return net(past).float()
+        before, after = self._split(usual)
+        return net(past - before).float() + after
 
     def _split(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         return frames[:, : self.config.frames_in], frames[:, self.config.frames_in :]
 
-    def _eval_batches(self, split: Split, total: int) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
-        """Numbers, past and future of this rank's share of each batch, in order; the last batch is as short as it has
-        to be."""
+    def _eval_batches(self, split: Split, total: int) -> Iterator[tuple[np.ndarray, Tensor, Tensor, Tensor | None]]:
+        """Numbers, past, future, and what is usual in both, of this rank's share of each batch, in order; the last
+        batch is as short as it has to be."""
         for first in range(0, total, self.config.eval_batch):
             part = dist.local_slice(min(self.config.eval_batch, total - first))
             start, stop = first + part.start, first + part.stop
             if start != stop:
-                yield np.arange(start, stop), *self._split(self.sequences(split, start, stop))
+                yield self._window_batch(split, start, stop)
+
+    def _window_batch(self, split: Split, first: int, last: int) -> tuple[np.ndarray, Tensor, Tensor, Tensor | None]:
+        frames, usual = self._sequences(split, first, last)
+        return np.arange(first, last), *self._split(frames), usual
 
 
 def enumerate_from_1(values: list[float]) -> Iterator[tuple[str, float]]:

@@ -143,6 +143,33 @@ def test_fields_come_back_in_their_unit(tmp_path):
     assert made.scores["mse"] == pytest.approx(error.mean(), rel=1e-4)
 
 
+def test_anomalies_are_added_to_what_is_usual_in_the_month_that_is_predicted(tmp_path):
+    xarray = pytest.importorskip("xarray")
+    spec = InputSpec((4, 1, 8, 8), (3, 1, 8, 8), ("u",), std=(2.0,), unit="m/s", anomalies="month")
+    config = SimVPConfig(width=4, layers=2, translator=MogaTranslatorConfig(width=16, depth=2)).fit(spec)
+    torch.manual_seed(0)
+    net = config.build()
+    usual = 10 + torch.arange(12.0).view(12, 1, 1, 1).expand(12, 1, 8, 8)
+    export_weights(tmp_path / "w.safetensors", net, config, {}, spec=spec, usual=usual)
+    months = np.datetime64("1999-09", "M") + np.arange(6)
+    values = np.random.default_rng(0).normal(20, 3, (6, 8, 8)).astype(np.float32)
+    dims = ("time", "y", "x")
+    data = xarray.Dataset({"u": (dims, values, {"units": "m/s"})}, {"time": months.astype("datetime64[ns]")})
+    data.to_netcdf(tmp_path / "u.nc")
+    made = predict(tmp_path / "w.safetensors", tmp_path / "u.nc", from_end=True)
+    month = months.astype(int) % 12
+    seen = (torch.from_numpy(values)[:, None] - usual[month])[2:] / 2
+    with torch.no_grad():
+        expected = net.eval()(seen[None])[0] * 2 + usual[[2, 3, 4]]  # March, April, May follow February
+    np.testing.assert_allclose(made.values(), expected, rtol=1e-5)
+    np.save(tmp_path / "u.npy", values)
+    with pytest.raises(BadInput, match=r"has no dates, but .* predicts anomalies from a climatology"):
+        predict(tmp_path / "w.safetensors", tmp_path / "u.npy")
+    (data.isel(x=slice(4))).to_netcdf(tmp_path / "part.nc")
+    with pytest.raises(BadInput, match=r"frames are 8x4, but .* knows what is usual at each place of 8x8 frames"):
+        predict(tmp_path / "w.safetensors", tmp_path / "part.nc")
+
+
 def test_bad_numbers_are_named(weights, clip):
     path, _ = clip
     with pytest.raises(BadInput, match="has 11 frames, but the model needs 4 from frame 8"):

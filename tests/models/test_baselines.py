@@ -62,7 +62,7 @@ def test_monthly_climatology_is_the_mean_of_the_same_months():
     start = np.datetime64("1999-11", "M") + np.arange(30)
     time_s = start.astype("datetime64[s]").astype(np.int64).astype(float)
     values = np.random.default_rng(0).normal(size=(30, 2, 3, 4))
-    usual = Climatology([(time_s[:7], values[:7]), (time_s[7:], values[7:])], 30 * 86_400.0)
+    usual = Climatology.of([(time_s[:7], values[:7]), (time_s[7:], values[7:])], 30 * 86_400.0)
     asked = seconds("2010-11-15", "2011-02-01", "1950-02-28T23:59:59")
     got = usual(asked)
     assert got.shape == (3, 2, 3, 4)
@@ -77,14 +77,14 @@ def test_hourly_climatology_is_by_week_and_hour():
     time_s = hours.astype("datetime64[s]").astype(np.int64).astype(float)
     day, hour = (hours - np.datetime64("2014-01-01T00", "h")).astype(int) // 24 % 365, np.arange(len(hours)) % 24
     values = (10.0 * np.minimum(day // 7, 51) + hour)[:, None, None, None]
-    usual = Climatology([(time_s, values)], 3600.0)
+    usual = Climatology.of([(time_s, values)], 3600.0)
     asked = usual(seconds("2018-01-08T05:00:00", "2018-12-31T23:30:00").reshape(1, 2))
     assert asked.shape == (1, 2, 1, 1, 1)
     assert asked.flatten().tolist() == [15.0, 10.0 * 51 + 23]
 
 
 def test_times_of_the_year_never_seen_take_the_mean_of_all():
-    usual = Climatology([(seconds("2001-06-01", "2002-07-01"), np.array([2.0, 4.0]).reshape(2, 1, 1, 1))], 2.6e6)
+    usual = Climatology.of([(seconds("2001-06-01", "2002-07-01"), np.array([2.0, 4.0]).reshape(2, 1, 1, 1))], 2.6e6)
     assert usual(seconds("2003-06-10", "2003-12-01")).flatten().tolist() == [2.0, 3.0]
 
 
@@ -98,4 +98,4 @@ def test_times_of_the_year_never_seen_take_the_mean_of_all():
 )
 def test_climatology_refuses_what_it_cannot_average(frames, step_s):
     with pytest.raises(BadInput, match="climatology"):
-        Climatology(frames, step_s)
+        Climatology.of(frames, step_s)

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 
 import numpy as np
 import pytest
@@ -166,6 +167,24 @@ def test_a_residual_network_begins_as_the_last_frame_and_learns_what_changes():
     plain.load_state_dict(weights)
     net.load_state_dict(weights)
     torch.testing.assert_close(net(clip), plain(clip) + clip[:, -1:])
+
+
+def test_a_network_that_fades_mixes_the_last_frame_with_what_it_adds():
+    torch.manual_seed(0)
+    net = dataclasses.replace(TINY, residual=True, fade=True).build()
+    clip = torch.rand(2, 4, 1, 8, 8)
+    kept = 1 - 1 / (1 + math.exp(3))  # of the last frame, at the beginning
+    torch.testing.assert_close(net(clip, 6)[:, :4], kept * clip[:, -1:].expand(-1, 4, -1, -1, -1))
+    optimiser = torch.optim.Adam(net.parameters(), 1e-2)
+    loss = torch.zeros(())
+    for _ in range(60):  # where nothing stays, it learns to let go
+        loss = net(clip).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert loss.item() < 0.02
+    with pytest.raises(BadInput, match="fade: is how much of the last frame stays, which needs residual"):
+        dataclasses.replace(TINY, fade=True)
 
 
 def test_numbers_left_out_are_the_datas():

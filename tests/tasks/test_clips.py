@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from moga_st.optim import OptimConfig
 from moga_st.tasks.clips import ClipsConfig
 from moga_st.tasks.task import Setting
 from moga_st.tasks.video import VideoPrediction
+from tests.data.video.prepared import read
 
 CONFIG = ClipsConfig(frames_in=4, frames_out=2, test_sequences=5, baselines=("copy_last", "optical_flow"))
 DAY = 86_400.0
@@ -102,6 +104,62 @@ def test_augmentation_turns_half_of_the_windows_whole(video):
         used |= {i for i, way in enumerate(ways) if torch.equal(way(a), b)}
         assert any(torch.equal(way(a), b) for way in ways)
     assert len(used) >= 3
+
+
+def month_of(time_s: Any) -> np.ndarray:
+    return (time_s // DAY).astype("M8[D]").astype("M8[M]").astype(int) % 12
+
+
+class Nothing(nn.Module):
+    """Predicts that all is as usual; keeps what it saw."""
+
+    def forward(self, past):
+        self.seen = past
+        return torch.zeros_like(past[:, :2])
+
+
+def test_anomalies_are_seen_by_the_network_and_scored_as_values(winds):
+    task, plain = build(winds, dataclasses.replace(CONFIG, anomalies=True)), build(winds)
+    net = Nothing()
+    scores = task.evaluate(net, "test")
+    # a network that predicts no anomaly is the climatology, and no baseline changes
+    ours, theirs = scores.baselines, plain.evaluate(Last(), "test").baselines
+    assert scores["mse"] == pytest.approx(ours["climatology"]["mse"], rel=1e-5)
+    for name in theirs:
+        assert ours[name]["mse v"] == pytest.approx(theirs[name]["mse v"], rel=1e-3 if "flow" in name else 1e-5)
+    parts = read(winds / "clips.h5")[1]
+    train_part, test = parts["train"].frames, parts["test"].frames
+    months = {split: month_of(part.time_s) for split, part in parts.items()}
+    usual = np.stack([train_part[months["train"] == m].mean(0) for m in range(12)])
+    std = (train_part - usual[months["train"]]).std((0, 1, 2))
+    np.testing.assert_allclose(task.spec.std, std, rtol=1e-5)
+    assert (task.spec.mean, task.spec.anomalies) == ((0.0,), "month")
+    starts = np.arange(8) * 2
+    rows = [starts[i * 8 // 5] for i in range(5)]  # five windows, spread over all
+    past = np.stack([(test - usual[months["test"]])[s : s + 4] for s in rows]) / std
+    np.testing.assert_allclose(net.seen, past.transpose(0, 1, 4, 2, 3), atol=1e-5)
+    # in training the same, with the order of the windows
+    anomalies, future = task.batch(torch.tensor(3), task.fetch(3))
+    whole = task.sequences("train", 12, 16)
+    u = task.usual
+    assert u is not None
+    data: Any = task.data
+    month = month_of(data.windows.times("train", np.arange(12, 16)))
+    expected = whole - u[month] / torch.tensor(task.spec.std).view(-1, 1, 1)
+    torch.testing.assert_close(torch.cat([anomalies, future], 1), expected)
+
+
+def test_the_usual_frame_of_a_still_camera_is_the_median(video):
+    task = build(video, dataclasses.replace(CONFIG, anomalies=True))
+    net = Nothing()
+    scores = task.evaluate(net, "test")
+    parts = read(video / "clips.h5")[1]
+    scene, test = np.median(parts["train"].frames, 0) / 255, parts["test"].frames / 255
+    error = np.mean([((scene - test[s : s + 2]) ** 2).sum((1, 2, 3)).mean() for s in (4, 6)])
+    assert scores["mse"] == pytest.approx(error, rel=1e-4)  # of values, not of anomalies that are clipped to [0, 1]
+    assert (task.spec.anomalies, task.spec.std) == ("", (1.0,))
+    with pytest.raises(BadInput, match="not so at its mirror image"):
+        build(video, dataclasses.replace(CONFIG, anomalies=True, augment=("flip_x",)))
 
 
 def test_what_cannot_be_augmented_is_refused(winds):

@@ -212,8 +212,8 @@ def _of_grid(path: Path, data: Any, variables: Sequence[str], dimensions: Sequen
         return np.concatenate([b.reshape(*b.shape[:3], -1) for b in blocks], -1, dtype=np.float32)
 
     unit = units[0] if len(set(units)) == 1 else ""
-    times = data[time].values if time in data.coords else None
-    return ArrayClip(path, (w, h), tuple(channels), ordered[0].shape[0], _rate(times), unit, frames_of=read)
+    dates = _dates(data[time].values) if time in data.coords else None
+    return ArrayClip(path, (w, h), tuple(channels), ordered[0].shape[0], _rate(dates), unit, dates, frames_of=read)
 
 
 def _grid(path: Path, data: Any, variables: list[str], given: Sequence[str]) -> tuple[str, str, str]:
@@ -239,10 +239,23 @@ def _grid(path: Path, data: Any, variables: list[str], given: Sequence[str]) -> 
     return time, y, x
 
 
-def _rate(times: np.ndarray | None) -> float | None:
-    """Frames a second of evenly spaced dates (months count as even), else None."""
-    if times is None or len(times) < 2 or times.dtype.kind not in "mM":
+def _dates(times: np.ndarray) -> np.ndarray | None:
+    """Dates as seconds since 1970-01-01 UTC, float64: numpy's, or cftime's of other calendars, whose year, month, day
+    and time of day are kept; the days that only they have become the month's last.  None for what are no dates."""
+    if times.dtype.kind == "M":
+        return None if np.isnat(times).any() else times.astype("datetime64[ns]").astype(np.int64) / 1e9
+    if times.dtype != object or not all(hasattr(t, "dayofyr") for t in times):
         return None
-    steps = np.diff(times) / np.timedelta64(1, "s")
+    month = np.array([f"{t.year:04d}-{t.month:02d}" for t in times], "datetime64[M]")
+    last = ((month + 1).astype("datetime64[D]") - month.astype("datetime64[D]")).astype(np.int64)
+    day = month.astype("datetime64[D]").astype(np.int64) + np.minimum([t.day for t in times], last) - 1
+    return day * 86_400.0 + [t.hour * 3600 + t.minute * 60 + t.second + t.microsecond / 1e6 for t in times]
+
+
+def _rate(dates: np.ndarray | None) -> float | None:
+    """Frames a second of evenly spaced dates (months count as even), else None."""
+    if dates is None or len(dates) < 2:
+        return None
+    steps = np.diff(dates)
     mean = float(steps.mean())
     return 1 / mean if math.isfinite(mean) and mean > 0 and np.abs(steps - mean).max() <= 0.15 * mean else None

@@ -40,6 +40,8 @@ class Clip(ABC):
     several times, so that the frames are evenly spaced in time."""
     unit: str = ""
     """Of a value, as the file says; empty for images."""
+    time_s: np.ndarray | None = None
+    """(frames,) float64: the date of each frame, seconds since 1970-01-01 00:00 UTC; None where the file has none."""
 
     @abstractmethod
     def read(self, first: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:

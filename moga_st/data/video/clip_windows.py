@@ -96,11 +96,13 @@ class ClipWindows:
         return (frames - mean) / std
 
     def times(self, split: Split, numbers: np.ndarray) -> np.ndarray | None:
-        """Seconds (b, t) of the frames of windows, as in the file's order; None where the file does not know them."""
+        """Dates (b, t) of the frames of windows, seconds since 1970-01-01 UTC, numbered as in :meth:`fetch`; None where
+        the file does not know them."""
         time_s = self._parts[split].time_s
         if time_s is None:
             return None
-        return time_s[self._starts[split][numbers][:, None] + np.arange(self.frames_in + self.frames_out)]
+        windows = self._shuffled(numbers) if split == "train" else numbers
+        return time_s[self._starts[split][windows][:, None] + np.arange(self.frames_in + self.frames_out)]
 
     def step_s(self) -> float:
         """Seconds between two frames of the training part: the median."""
@@ -108,14 +110,29 @@ class ClipWindows:
         return float(np.median(np.diff(time_s))) if time_s is not None and len(time_s) > 1 else 1.0
 
     def training_frames(self, at_once: int = 256) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """All training frames in pieces: times (n,), and values (n, c, h, w) in the file's unit."""
+        """All training frames in pieces: times (n,), zero where they are unknown, and values (n, c, h, w) in the file's
+        unit."""
         part = self._parts["train"]
-        assert part.time_s is not None
+        time_s = np.zeros(len(part.where)) if part.time_s is None else part.time_s
         for first in range(0, len(part.where), at_once):
             where = part.where[first : first + at_once]
             out = np.empty((len(where), *part.shape), part.dtype)
             self._read(out, where)
-            yield part.time_s[first : first + at_once], out.transpose(0, 3, 1, 2)
+            yield time_s[first : first + at_once], out.transpose(0, 3, 1, 2)
+
+    def median_frame(self, at_most: int = 64 << 20) -> np.ndarray:
+        """The median (c, h, w) of training frames spread over the whole part, 255 of them, or as many as fit into so
+        many bytes: the scene without what moves, in the file's unit (uint8 / 255)."""
+        part = self._parts["train"]
+        size = math.prod(part.shape) * part.dtype.itemsize
+        count = max(1, min(255, len(part.where), at_most // size))
+        where = part.where[np.linspace(0, len(part.where) - 1, count).round().astype(np.int64)]
+        out = np.empty((count, *part.shape), part.dtype)
+        for i in range(count):
+            self._read(out[i : i + 1], where[i : i + 1])
+        middle: Any = np.median(out, axis=0)
+        middle = middle.astype(np.float32).transpose(2, 0, 1)
+        return middle / 255 if part.dtype == np.uint8 else middle
 
     def _windows(self, split: Split, group: Any) -> np.ndarray:
         """First frames of a split's windows, (windows,) int64."""

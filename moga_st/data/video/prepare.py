@@ -113,6 +113,7 @@ def prepare_clips(
     if need * 1.02 + 1e6 > free:
         short = f"{need / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free; take smaller frames or fewer"
         raise OSError(errno.ENOSPC, short, str(out))
+    dated = all(c.time_s is not None for c in clips)
     units = {c.unit for c in clips}
     unit = units.pop() if len(units) == 1 else ""
     apart = f"time, {o.gap} frames apart" if _by(clips, o) == "time" else "file"
@@ -125,7 +126,10 @@ def prepare_clips(
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("error", DamagedClip)
-                    writer.add_clip(piece.split, piece.name, _frames(piece, size, channels, fps, is_float, o, bar))
+                    frames_of = _frames(piece, size, channels, fps, is_float, o, bar)
+                    dates = piece.clip.time_s if dated else None
+                    times = None if dates is None else dates[_wanted(piece, fps, o)]
+                    writer.add_clip(piece.split, piece.name, frames_of, time_s=times)
             except (BadInput, DamagedClip) as error:
                 if o.bad == "stop":
                     raise BadInput(f"{error}; mend it, take it out, or have bad files skipped") from error
@@ -245,6 +249,12 @@ def _shared(parts: Sequence[tuple[str, ...]]) -> list[str]:
     return same
 
 
+def _wanted(piece: _Piece, fps: float | None, o: ClipsOptions) -> list[int]:
+    """Numbers of the piece's frames in its clip."""
+    ratio = 1.0 if o.fps is None or piece.clip.fps is None or fps is None else piece.clip.fps / fps
+    return [min(int(k * ratio + 1e-6), piece.clip.frames - 1) for k in range(piece.first, piece.stop)]
+
+
 def _frames(
     piece: _Piece,
     size: tuple[int, int],
@@ -255,8 +265,7 @@ def _frames(
     bar: tqdm,
 ) -> Iterator[np.ndarray]:
     """A piece's frames as they are stored: (h, w, c)."""
-    ratio = 1.0 if o.fps is None or piece.clip.fps is None or fps is None else piece.clip.fps / fps
-    wanted = [min(int(k * ratio + 1e-6), piece.clip.frames - 1) for k in range(piece.first, piece.stop)]
+    wanted = _wanted(piece, fps, o)
     own = enumerate(piece.clip.read(wanted[0], wanted[-1] + 1), wanted[0])
     at, frame = next(own)
     fitted = _fitted(frame, size, channels, is_float, o)

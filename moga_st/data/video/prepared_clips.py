@@ -12,7 +12,7 @@ Layout::
         first            (clips + 1,) int64: where clips begin; the last one is n
         name             (clips,) str
         start            (windows,) int64, only where the data set's protocol lists its windows: their first frames
-        time_s           (n,) float64, only where it is known: seconds since the clip's beginning, or since the source's
+        time_s           (n,) float64, only where dates are known: seconds since 1970-01-01 00:00 UTC
 
 Shape legend: ``n`` frames, ``t`` frames of a window, ``h w`` size, ``c`` channels, ``b`` windows.
 """
@@ -130,7 +130,7 @@ class PreparedClipsWriter:
             frames: (h, w, c), or (h, w) for one channel; uint8, or floats, which are stored as float32.
             starts: first frames of its windows, counted from the clip's beginning, where the protocol lists them; a
                 split has them for all of its clips or for none.
-            time_s: seconds of each frame.
+            time_s: date of each frame, seconds since 1970-01-01 00:00 UTC.
 
         Returns:
             How many frames it has.

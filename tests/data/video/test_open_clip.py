@@ -351,3 +351,30 @@ def test_variables_of_a_grid_become_channels(tmp_path, kind):
         open_clip(path, ("W",))
     with pytest.raises(BadInput, match=r"U has no dimension 'lat'"):
         open_clip(path, ("U",), ("TIME", "lat", "XAX"))
+
+
+@pytest.mark.parametrize(
+    ("units", "calendar", "values", "dates"),
+    [
+        ("hours since 1900-01-01", "standard", [876576, 876582], ["2000-01-01T00", "2000-01-01T06"]),
+        ("days since 2001-01-01", "noleap", [58, 59], ["2001-02-28T00", "2001-03-01T00"]),
+        ("days since 2000-01-01 12:00", "360_day", [59, 60], ["2000-02-29T12", "2000-03-01T12"]),
+        ("days since 0850-01-01", "noleap", [0, 365], ["0850-01-01T00", "0851-01-01T00"]),
+    ],
+)
+def test_dates_count_from_1970_whatever_they_count_from_in_the_file(tmp_path, units, calendar, values, dates):
+    xarray = pytest.importorskip("xarray")
+    pytest.importorskip("cftime")
+    time = ("time", np.array(values), {"units": units, "calendar": calendar})
+    xarray.Dataset({"u": (("time", "y", "x"), np.zeros((2, 3, 4)))}, {"time": time}).to_netcdf(tmp_path / "u.nc")
+    got = open_clip(tmp_path / "u.nc").time_s
+    assert got is not None
+    np.testing.assert_array_equal(got, np.array(dates, "datetime64[s]").astype(np.int64))
+
+
+def test_numbers_that_are_no_dates_are_none(tmp_path):
+    xarray = pytest.importorskip("xarray")
+    data = xarray.Dataset({"u": (("time", "y", "x"), np.zeros((2, 3, 4)))}, {"time": [10.0, 20.0]})
+    data.to_netcdf(tmp_path / "u.nc")
+    clip = open_clip(tmp_path / "u.nc")
+    assert (clip.time_s, clip.fps) == (None, None)

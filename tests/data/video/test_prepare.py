@@ -89,6 +89,9 @@ def test_fields_keep_names_units_and_times(tmp_path):
     assert read["train"][0][3, 0, 0, 0] == 0
     assert (list(about["channels"]), about["unit"], about["licence"]) == (["u", "v"], "m/s", "CC0")
     assert about["fps"] == pytest.approx(1 / 86400)
+    with h5py.File(tmp_path / "o.h5") as file:
+        dates: Any = file["test/time_s"]
+        np.testing.assert_array_equal(dates, (times[28:] - np.datetime64(0, "s")) / np.timedelta64(1, "s"))
     assert bool(about["standardise"])
 
 
