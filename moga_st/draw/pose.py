@@ -13,6 +13,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ TILE_M, FLOOR_M = 0.5, 0.8  # side of a floor tile, and the least radius of the 
 FAINT = 0.3  # a 2D joint of less confidence is drawn hollow
 UNSEEN = "  (not seen: invented)"  # a frame in which no joint was found
 GIF_FPS, GIF_SECONDS, STRIP_COLUMNS = 33, 12, 6
+MOST_SHEETS = 2000  # of an mp4: a minute's work, where 10,000 took five
 
 COLOURS = tuple(ORANGE if j in RIGHT else BLUE if j in LEFT else DARK for j in range(17))
 
@@ -51,10 +53,14 @@ class Viewpoint:
 
     def project(self, points_m: np.ndarray) -> np.ndarray:
         """(..., 3) -> (..., 3): metres to the viewer's right, up, and towards the viewer (orthographic)."""
+        return points_m @ self._axes
+
+    @cached_property
+    def _axes(self) -> np.ndarray:
         a, e = math.radians(self.azimuth_deg), math.radians(self.elevation_deg)
         right = np.array([math.cos(a), math.sin(a), 0.0])
         back = np.array([math.sin(a) * math.cos(e), -math.cos(a) * math.cos(e), math.sin(e)])
-        return points_m @ np.stack([right, np.cross(back, right), back], axis=-1)
+        return np.stack([right, np.cross(back, right), back], axis=-1)
 
 
 VIEWPOINTS = (Viewpoint("3D, from the camera", 0.0, 15.0), Viewpoint("3D, from the right", 75.0, 15.0))
@@ -110,7 +116,7 @@ def save_lift(
     truth_m: np.ndarray | None = None,
 ) -> list[Path]:
     """Write ``stem``.png (a strip of frames), ``stem``.gif (at most 33 fps, the first 12 s) and ``stem``.mp4
-    (every frame).
+    (every frame; of a long clip every so many, as :func:`drawn_every` has it and each picture's title says).
 
     Args:
         keypoints_px: the 2D input (t, 17, 3): x and y in pixels, and confidence.
@@ -130,7 +136,8 @@ def save_lift(
     centred, truth = centre(poses_m, fps), None if truth_m is None else centre(truth_m, fps, poses_m)
     floor_xy = poses_m[:, 0, :2] - centred[:, 0, :2]  # where the middle of the floor shown lies in the world
     scene, windows = scene_of(centred), windows_of(keypoints_px, size_px, fps)
-    unseen = (keypoints_px[..., 2] == 0).all(1)
+    unseen, every = (keypoints_px[..., 2] == 0).all(1), drawn_every(t)
+    said = f", of which every {ordinal(every)} is drawn" if every > 1 else ""
     legend = [("right", ORANGE), ("left", BLUE), *([("truth", TRUTH)] if truth_m is not None else [])]
 
     def panels(i: int, image: np.ndarray | None) -> list[Image.Image]:
@@ -138,7 +145,7 @@ def save_lift(
         return [flat, *(draw_3d(centred[i], scene, view, floor_xy[i], true) for view in VIEWPOINTS)]
 
     def sheet(i: int, image: np.ndarray | None) -> Image.Image:
-        caption = f"{title}   {i / fps:.2f} s, frame {i + 1} of {t}{UNSEEN if unseen[i] else ''}"
+        caption = f"{title}   {i / fps:.2f} s, frame {i + 1} of {t}{said}{UNSEEN if unseen[i] else ''}"
         return sheet_of([panels(i, image)], caption.strip(), legend)
 
     columns = np.unique(np.linspace(0, t - 1, STRIP_COLUMNS).round().astype(int)).tolist()
@@ -154,13 +161,25 @@ def save_lift(
 
     def sheets() -> Iterator[Image.Image]:
         for i, image in enumerate(_images(frames, t, size_px)):
-            yield (whole := sheet(i, image))
-            if i in kept:
+            whole = sheet(i, image) if i in kept or i % every == 0 else None
+            if whole is not None and i in kept:
                 small.append(whole.quantize(palette=palette, dither=dither))
+            if whole is not None and i % every == 0:
+                yield whole
 
-    save_mp4(mp4, sheets(), fps, crf=20)
+    save_mp4(mp4, sheets(), fps / every, crf=20)
     save_gif(gif, small, _durations_ms(len(small), fps / step))
     return [png, gif, mp4]
+
+
+def drawn_every(t: int) -> int:
+    """Of a clip of ``t`` frames every so many are drawn: all, or as few as :data:`MOST_SHEETS` pictures leave."""
+    return math.ceil(t / MOST_SHEETS)
+
+
+def ordinal(n: int) -> str:
+    """2nd, 3rd, 4th, 11th, ..."""
+    return f"{n}{'th' if n % 100 in (11, 12, 13) else {1: 'st', 2: 'nd', 3: 'rd'}.get(n % 10, 'th')}"
 
 
 def _check_shapes(t: int, **arrays: np.ndarray | None) -> None:

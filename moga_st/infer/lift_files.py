@@ -16,7 +16,7 @@ from moga_st.data.pose.export.motion import Motion, write_npz
 from moga_st.data.pose.export.tables import write_csv, write_trc
 from moga_st.data.pose.keypoints import Keypoints
 from moga_st.data.video.clips import Video
-from moga_st.draw.pose import save_lift
+from moga_st.draw.pose import drawn_every, ordinal, save_lift
 from moga_st.errors import BadInput
 
 WRITERS: dict[str, Callable[[Path, Motion], None]] = {
@@ -106,6 +106,8 @@ def turned_warning(video: Video) -> str:
 
 def facts(k: Keypoints, written: Sequence[Path], frames_per_second: float) -> dict[str, Any]:
     """What was done for a person, for people and as JSON."""
+    every = drawn_every(len(k.points_px))
+    drawn = any(p.suffix == ".mp4" for p in written)
     return {
         "frames": len(k.points_px),
         "fps": k.fps,
@@ -114,5 +116,6 @@ def facts(k: Keypoints, written: Sequence[Path], frames_per_second: float) -> di
         "input": f"{k.layout}; {k.note}",
         "warnings": list(k.warnings),
         "frames_per_second": round(frames_per_second, 1),
+        **({"drawn": f"every {ordinal(every)} frame, since there are so many"} if drawn and every > 1 else {}),
         "written": [str(p) for p in written],
     }

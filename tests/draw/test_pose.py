@@ -262,6 +262,30 @@ def test_images_are_held_one_at_a_time(tmp_path):
     assert most <= 3  # the one drawn, the one before it and the one after
 
 
+def test_a_long_clip_is_drawn_in_part_and_says_so(tmp_path, monkeypatch):
+    """Frame i of 25 has brightness 10 i; every third is in the video, and the GIF, which is short, has what it had."""
+    monkeypatch.setattr(draw_pose, "MOST_SHEETS", 9)
+    titles, sheet_of = [], draw_pose.sheet_of
+
+    def noted(columns, title, *rest):
+        titles.append(title)
+        return sheet_of(columns, title, *rest)
+
+    monkeypatch.setattr(draw_pose, "sheet_of", noted)
+    t, points = 25, np.concatenate([np.full((25, 17, 2), 40.0), np.ones((25, 17, 1))], -1)
+    images = [np.full((80, 80, 3), 10 * i, np.uint8) for i in range(t)]
+    save_lift(tmp_path / "a", points, (80, 80), np.repeat(STANDING[None], t, 0), 30.0, frames=images)
+    size = (3 * PANEL + 2 * draw_pose.GAP, 2 * draw_pose.LINE + PANEL + draw_pose.GAP)
+    shown = decoded(tmp_path / "a.mp4", size)[:, 2 * draw_pose.LINE + 20, 20].mean(-1)
+    np.testing.assert_allclose(shown, 30 * np.arange(9), atol=3)
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert getattr(gif, "n_frames", 0) == 25
+    assert titles[-1] == "0.80 s, frame 25 of 25, of which every 3rd is drawn"
+    assert [draw_pose.drawn_every(n) for n in (1, 9, 10, 27, 28)] == [1, 1, 2, 3, 4]
+    said = [draw_pose.ordinal(n) for n in (2, 3, 4, 11, 21, 112)]
+    assert said == ["2nd", "3rd", "4th", "11th", "21st", "112th"]
+
+
 def test_bad_input(tmp_path):
     keypoints, poses = clip()
     stem = tmp_path / "x"
