@@ -70,7 +70,8 @@ def open_ffmpeg(path: Path) -> FFmpegClip:
     # stamps of whole milliseconds, as .mkv has them, blur a rate that the file names exactly
     fps = said_fps if said_fps and abs(timeline.fps / said_fps - 1) < 0.01 else timeline.fps
     about = (len(timeline.shown), fps)
-    clip = FFmpegClip(path, coded, ("red", "green", "blue"), *about, "", timeline, times_s, base_s, cut)
+    own_times = {"timeline": timeline, "times_s": times_s, "base_s": base_s, "cut": cut}
+    clip = FFmpegClip(path, coded, ("red", "green", "blue"), *about, **own_times)
     with closing(clip._own_frames(0.0)) as own:
         first = next(own, None)
     if first is None:
