@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from moga_st import checkpoint, load_model, optim, pretrained, recipes
 from moga_st.config import ModelConfig
-from moga_st.engine import RunConfig, Runtime, precision, train
+from moga_st.engine import RunConfig, Runtime, budget, precision, train
 from moga_st.engine.run import Run, read_jsonl, run_folder
 from moga_st.engine.update import Update, seed_of
 from moga_st.errors import BadInput, Interrupted, RunFailed
@@ -569,6 +569,61 @@ def test_bfloat16_has_to_be_native_and_faster(monkeypatch, native, bfloat16, cho
     assert precision.choose("auto", torch.device("cpu"), tried.append) == chosen
     assert set(tried) == ({"float32", "bfloat16"} if native else set())
     assert precision.choose("bfloat16", torch.device("cpu"), tried.append) == "bfloat16"
+
+
+def test_a_time_budget_sets_the_updates_once_and_the_schedule_keeps_to_them(runtime, tmp_path, monkeypatch):
+    """Updates of 2 s by the clock given here, validations of 5 s."""
+    times = iter([0.0, 2.0] * budget.TIMED + [0.0, 5.0])
+    timed = budget.timed
+    monkeypatch.setattr(budget, "timed", lambda *args: timed(*args, clock=lambda: next(times)))
+    config = dataclasses.replace(TINY, minutes=1.0)
+    folder = train(config, runtime)
+    # 57 s are 95 % of it; a score at the end takes 5, and three rounds of 6 updates and a validation take 51
+    state = json.loads((folder / "run.json").read_text())["state"]
+    assert (state["step"], state["steps"]) == (18, 18)
+    assert pretrained.read_weights(folder / "best.safetensors").about["steps"] == 18
+    explicit = train(dataclasses.replace(TINY, steps=18), runtime)
+    assert explicit != folder
+    assert_same_run(folder, explicit)  # what was tried left no trace, and the schedule is that of 18 updates
+
+    # a run that goes on asks no clock
+    monkeypatch.setattr(budget, "timed", None)
+    part = dataclasses.replace(runtime, runs=tmp_path / "part")
+    half = run_folder(config, part.runs)
+    half.mkdir(parents=True)
+    for path in folder.iterdir():
+        if path.is_file():
+            (half / path.name).write_bytes(path.read_bytes())
+    assert train(config, part) == half
+    assert json.loads((half / "run.json").read_text())["state"]["steps"] == 18
+
+
+@pytest.mark.parametrize(
+    ("budget_s", "update_s", "validation_s", "every", "steps"),
+    [
+        (100, 1, 0, 1000, 95),
+        (100, 1, 10, 1000, 75),  # a validation at the end, and a score
+        (100, 1, 10, 25, 55),  # two rounds of 35 s and the score leave 15 s: 5 updates and a validation
+        (100, 1, 10, 20, 55),
+        (100, 1, 5, 10, 60),
+        (12, 10, 0.1, 5, 1),
+    ],
+)
+def test_updates_and_validations_fit_into_the_budget(budget_s, update_s, validation_s, every, steps):
+    got = budget.steps_within(budget_s, update_s, validation_s, every)
+
+    def takes(n: int) -> float:
+        return n * update_s + (-(-n // every) + 1) * validation_s
+
+    assert got == steps
+    assert takes(got) <= 0.95 * budget_s < takes(got + 1)
+
+
+def test_a_budget_below_one_update_is_refused():
+    with pytest.raises(BadInput, match=r"0\.1 are too few for one update \(4 s\) and its validation \(3 s\); give"):
+        budget.steps_within(6, 4, 3, 10)
+    with pytest.raises(BadInput, match="minutes: expected more than 0"):
+        dataclasses.replace(TINY, minutes=0.0)
 
 
 def test_shards_must_divide_the_batch_and_are_not_compiled(runtime):

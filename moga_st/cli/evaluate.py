@@ -88,7 +88,9 @@ def _evaluate(
     shipped = path.parent == pretrained.SHIPPED
     record: dict[str, Any] = {
         "weights": path.stem if shipped else str(path),
-        "trained": {k: about[k] for k in ("run", "best_step", "seconds", "made_by", "converted_from") if k in about},
+        "trained": {
+            k: about[k] for k in ("run", "steps", "best_step", "seconds", "made_by", "converted_from") if k in about
+        },
         "split": args.split,
         "scores": scores.to_dict(),
         "facts": task.facts,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ class RunConfig(Config, kind="run", was=("moga_st.engine:RunConfig",), rooms=("m
     optim: OptimConfig
     """Optimiser, schedule, clipping and weight average."""
     steps: int
-    """Updates."""
+    """Updates; not heeded where `minutes` is given."""
     batch_size: int = 16
     """Examples an update, over all processes and accumulated parts."""
     accumulate: int = 1
@@ -46,6 +47,9 @@ class RunConfig(Config, kind="run", was=("moga_st.engine:RunConfig",), rooms=("m
     """Updates between validations; the best validation picks the exported weights."""
     seed: int = 0
     """Seed of the weights, the training data and everything else."""
+    minutes: float | None = None
+    """Time that the training may take, validations included: at its first start a run measures itself on this machine
+    and sets its number of updates, to which the schedule keeps and which it never changes again."""
     init: str | None = None
     """Weights to start from: a weights file, a run's folder, or the name of weights in the package."""
 
@@ -55,6 +59,8 @@ class RunConfig(Config, kind="run", was=("moga_st.engine:RunConfig",), rooms=("m
         for name in ("steps", "batch_size", "accumulate", "shards", "validate_every"):
             if getattr(self, name) < 1:
                 raise BadInput(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise BadInput(f"minutes: expected more than 0, got {self.minutes}")
         if self.batch_size % self.accumulate:
             raise BadInput(f"batch_size {self.batch_size} is not divisible by accumulate {self.accumulate}")
         part = self.batch_size // self.accumulate

@@ -47,6 +47,8 @@ class RunState:
     loss_count: int = 0
     precision: str = ""
     """What the run computes in; an older run's is its config's."""
+    steps: int = 0
+    """Updates of the whole run; an older run's are its config's."""
 
 
 def run_folder(config: RunConfig, runs: Path, spec: InputSpec | None = None) -> Path:

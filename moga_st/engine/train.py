@@ -16,6 +16,7 @@ import dataclasses
 import math
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,6 +30,7 @@ from moga_st import dist, optim, pretrained
 from moga_st.config import data_root
 from moga_st.data.feed import Feed
 from moga_st.device import setup
+from moga_st.engine import budget
 from moga_st.engine.config import RunConfig, Runtime
 from moga_st.engine.precision import choose
 from moga_st.engine.run import Run, RunState, failure, raise_if_bad, run_folder
@@ -43,7 +45,7 @@ from moga_st.tasks.task import Setting, Task, announce, with_own_loss
 
 
 def train(config: RunConfig, runtime: Runtime) -> Path:
-    """Train, or go on training, to ``config.steps``; returns the run's folder.
+    """Train, or go on training, to ``config.steps`` or for about ``config.minutes``; returns the run's folder.
 
     The folder holds run.json, metrics.jsonl, TensorBoard events, last.pt (with its pieces, see checkpoint.py)
     and best.safetensors.
@@ -84,7 +86,11 @@ def _train(config: RunConfig, runtime: Runtime, device: torch.device, group: Sha
     net.train()
     if not state.precision:
         state.precision = choose(config.precision, device, partial(_try, config, runtime, task, net, group))
-    computed = dataclasses.replace(config, precision=state.precision)
+    decided = state.steps > 0 or config.minutes is None
+    state.steps = state.steps or config.steps
+    if not decided:
+        state.steps = _steps(config, runtime, task, net, group, state.precision)
+    config = computed = dataclasses.replace(config, precision=state.precision, steps=state.steps)
     report(f"{config.name}: {run.parameters / 1e6:.3f} M parameters, {state.precision} on {device}", *announce(task))
     called = dist.wrap(with_own_loss(net), device)
     update = Update(computed, task, net, called, average, optimiser, runtime, group)
@@ -97,6 +103,8 @@ def _train(config: RunConfig, runtime: Runtime, device: torch.device, group: Sha
     feed = Feed(task.fetch, state.step * parts, config.steps * parts)
 
     with run.open(state.step), Signals() as signals, progress_bar(config, state.step) as bar, feed:
+        if not decided:
+            session.save()  # from here on a run that was killed keeps to it
         if state.best is None and state.step == config.steps:
             session.validate(bar)
         while state.step < config.steps:
@@ -189,13 +197,36 @@ class Session:
 
 def _try(config: RunConfig, runtime: Runtime, task: Task, net: nn.Module, group: Shards | None, precision: str) -> None:
     """Compute the first update in this precision, and forget it."""
-    net = copy.deepcopy(net)
     # what is compiled or captured takes longer the first time
     runtime = dataclasses.replace(runtime, compile=False, cuda_graph=False)
-    optimiser = optim.build(net, config.optim, shards=group)
+    _forgotten(dataclasses.replace(config, precision=precision), runtime, task, copy.deepcopy(net), group)(0)
+
+
+def _steps(
+    config: RunConfig, runtime: Runtime, task: Task, net: nn.Module, group: Shards | None, precision: str
+) -> int:
+    """How many updates fit into ``config.minutes`` on this machine, tried on a copy of the network."""
+    net = copy.deepcopy(net).train()
+    update = _forgotten(dataclasses.replace(config, precision=precision), runtime, task, net, group)
+    scored = net if group is None else Spread(net, group)
+    device = next(net.parameters()).device
+    update_s, validation_s = budget.timed(update, lambda: task.evaluate(scored), device)
+    assert config.minutes is not None
+    steps = budget.steps_within(60 * config.minutes, update_s, validation_s, config.validate_every)
+    report(f"{config.minutes:g} minutes: {steps:,} updates of {update_s:.3g} s, validations of {validation_s:.3g} s")
+    return steps
+
+
+def _forgotten(
+    config: RunConfig, runtime: Runtime, task: Task, net: nn.Module, group: Shards | None
+) -> Callable[[int], None]:
+    """Updates of ``net`` by their numbers, which leave no trace but in it."""
+    average = copy.deepcopy(net).requires_grad_(False) if config.optim.ema_decay else net
+    optimiser = optim.build(net, config.optim, on_device=runtime.cuda_graph, shards=group)
     called = dist.wrap(with_own_loss(net), next(net.parameters()).device)
-    update = Update(dataclasses.replace(config, precision=precision), task, net, called, net, optimiser, runtime, group)
-    update(0, [task.fetch(i) for i in range(config.accumulate)])
+    update = Update(config, task, net, called, average, optimiser, runtime, group)
+    parts = config.accumulate
+    return lambda number: update(number, [task.fetch(number * parts + i) for i in range(parts)])
 
 
 def report(*lines: str) -> None:
