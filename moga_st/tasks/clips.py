@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moga_st.data.draws import uniform
+from moga_st.data.draws import constant, uniform
 from moga_st.data.video.clip_windows import ClipWindows
 from moga_st.data.video.prepared_clips import Moments
 from moga_st.errors import BadInput
@@ -20,6 +20,7 @@ from moga_st.spec import InputSpec
 from moga_st.tasks.task import Setting, Split, at_least_1
 from moga_st.tasks.video import VideoConfig
 
+HARMONICS = 2  # of the year, in the climatology that anomalies are taken from
 AUGMENT_STREAM = 1 << 40  # apart from the stream that shuffles windows
 
 
@@ -38,15 +39,30 @@ class ClipsConfig(VideoConfig, kind="clips"):
     columns exchanged (square frames)."""
     anomalies: bool = False
     """The network sees and predicts how far values are from what is usual at their place: for fields whose dates are
-    known from the climatology of the training part, else from the median of its frames, the scene without what moves.
-    For fields with seasons, and for cameras that stand still. Scores and baselines are those of the values."""
+    known from the climatology of the training part (of months, its first two harmonics), else from the median of its
+    frames, the scene without what moves. For fields with seasons, and for cameras that stand still. Scores and
+    baselines are those of the values."""
     rain_thresholds: tuple[float, ...] = ()
     """Score events at or above these values, in the file's unit, by CSI, POD, FAR and FSS."""
+    rain_weights: tuple[float, ...] = ()
+    """What an error weighs in the loss where the true value is at or above each of `rain_thresholds`; below the first
+    it weighs 1. Strong rain is rare, and unweighted training all but forgets it (balanced loss, arXiv 1706.03458)."""
     baselines: tuple[Literal["copy_last", "optical_flow"], ...] = ("copy_last", "optical_flow")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least_1(self, "val_sequences", "test_sequences")
+        if list(self.rain_thresholds) != sorted(set(self.rain_thresholds)):
+            raise BadInput(f"task.rain_thresholds: expected rising values, got {self.rain_thresholds}")
+        if self.rain_weights and len(self.rain_weights) != len(self.rain_thresholds):
+            raise BadInput(
+                f"task.rain_weights: expected one for each of {len(self.rain_thresholds)} rain_thresholds, got "
+                f"{len(self.rain_weights)}"
+            )
+        if min(self.rain_weights, default=1.0) < 0:
+            raise BadInput(f"task.rain_weights: expected 0 or more, got {self.rain_weights}")
+        if self.rain_weights and self.anomalies:
+            raise BadInput("task.rain_weights: thresholds are of values, not of anomalies; leave one of them out")
 
     def data(self, setting: Setting) -> PreparedClips:
         return PreparedClips(self, setting)
@@ -113,6 +129,17 @@ class PreparedClips:
             frames = torch.where((draws[:, i] < 0.5).view(-1, 1, 1, 1, 1), turns[name](frames), frames)
         return frames
 
+    def weights(self, future: Tensor) -> Tensor | None:
+        """What errors weigh in the loss, where frames (b, t, c, h, w) as a network sees them came true; None where all
+        weigh the same."""
+        if not self.config.rain_weights:
+            return None
+        mean, std = (constant(v, future.device).view(-1, 1, 1) for v in (self.windows.mean, self.windows.std))
+        # a value in the file's unit that is at its threshold must not fall below it by rounding
+        values = (future.double() * std.double() + mean.double()).float()
+        reached = sum((values >= t).long() for t in self.config.rain_thresholds)
+        return constant((1.0, *self.config.rain_weights), future.device)[reached]
+
     def usual(self, fetched: Any) -> Tensor | None:
         """What is usual at each place of the frames (b, t, c, h, w), as a network sees values; None without
         anomalies."""
@@ -129,7 +156,7 @@ class PreparedClips:
         w = self.windows
         if w.count("test") == 0 or not self._is_dated():
             return {}
-        usual = self._climatology()
+        usual = Climatology.of(w.training_frames(), w.step_s())
 
         def climatology(split: Split, numbers: np.ndarray) -> Tensor:
             times = w.times(split, self._spread(split, numbers))
@@ -148,7 +175,7 @@ class PreparedClips:
         """What is usual: by season for fields with dates, else one frame."""
         w = self.windows
         if self._is_dated():
-            return self.climatology or Climatology.of(w.training_frames(), w.step_s())
+            return Climatology.of(w.training_frames(), w.step_s(), HARMONICS)
         return Climatology("", torch.from_numpy(w.median_frame())[None])
 
     def _deviation(self, usual: Climatology) -> tuple[float, ...]:

@@ -12,7 +12,6 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
@@ -57,8 +56,9 @@ class VideoData(Protocol):
     def frames(self, split: Literal["train"] | Split, numbers: Tensor, fetched: Any) -> Tensor:
         """The same windows as a network sees them: (b, t, c, h, w), on the device.
 
-        A source whose values are seen as anomalies has ``climatology`` too, and ``usual(fetched)``: what is usual at
-        each place of these windows, which is taken from what goes into the network and added to what comes out.
+        A source whose errors do not all weigh the same has ``weights(future)``.  One whose values are seen as anomalies
+        has ``climatology``, and ``usual(fetched)``: what is usual at each place of these windows, which is taken from
+        what goes into the network and added to what comes out.
         """
         ...
 
@@ -110,6 +110,7 @@ class VideoPrediction:
         self.data_fingerprint = self.data.fingerprint
         self.facts: dict[str, Any] = {**self.data.facts, "conventions": self.data.scorer.conventions}
         climatology = getattr(self.data, "climatology", None)
+        self._weights = getattr(self.data, "weights", lambda _: None)
         self.usual: Tensor | None = None if climatology is None else climatology.mean
         """What values are anomalies of (k, c, h, w), which goes into weights files; None without anomalies."""
 
@@ -129,17 +130,21 @@ class VideoPrediction:
         return self._split(frames if usual is None else frames - usual)
 
     def loss(self, net: nn.Module, batch: tuple[Tensor, Tensor], step: Tensor) -> Tensor:
-        """The network's own loss, or the mean over all values of what ``config.loss`` names."""
+        """The network's own loss, or the mean over all values of what ``config.loss`` names, weighted as the data
+        say."""
         past, future = batch
         own = own_loss(net, past, future, step)
         if own is not None:
             return own
         pred = net(past).float()
         _check(pred, future)
-        if self.config.loss == "mse":
-            return F.mse_loss(pred, future)
         error = (pred - future).abs()
-        return error.mean() if self.config.loss == "l1" else (error.square() + 1e-6).sqrt().mean()
+        if self.config.loss == "mse":
+            error = error.square()
+        elif self.config.loss == "charbonnier":
+            error = (error.square() + 1e-6).sqrt()
+        weights = self._weights(future)
+        return error.mean() if weights is None else (weights * error).mean()
 
     @torch.no_grad()
     def evaluate(self, net: nn.Module, split: Split = "val") -> Scores:
@@ -212,8 +217,9 @@ class VideoPrediction:
     def games(self, net: nn.Module, count: int, frame: int = 1, grid: int | None = None) -> list[Game]:
         """The games of interactions of ``count`` test windows, spread over all: the error of predicted frame ``frame``,
         by patches; see :func:`moga_st.analyse.interactions.clip_game`."""
-        windows = [self.sequences("test", i, i + 1) for i in spread(self.data.count("test"), count)]
-        pairs = [self._split(w) for w in windows]
+        windows = [self._sequences("test", i, i + 1) for i in spread(self.data.count("test"), count)]
+        # as the network sees them: the error of anomalies is that of values
+        pairs = [self._split(frames if usual is None else frames - usual) for frames, usual in windows]
         return [clip_game(net, past[0], future[0], frame, grid) for past, future in pairs]
 
     def sequences(self, split: Literal["train"] | Split, first: int, last: int) -> Tensor:

@@ -92,6 +92,85 @@ def test_rain_is_scored_by_pooled_counts(winds):
     assert [scores["fss 9"], scores["fss 12"]] == pytest.approx(both)
 
 
+@pytest.fixture
+def cells(tmp_path) -> Path:
+    """Rain cells that drift by 2 and 1 pixels a frame: squares of 20 mm/h with a border of 5, on 48 x 48 pixels."""
+    frames = np.zeros((60, 48, 48, 1), np.float32)
+    for t in range(60):
+        for y, x in ((4, 6), (20, 30), (38, 12)):
+            rows, columns = ((a + b * t + np.arange(8)) % 48 for a, b in ((y, 1), (x, 2)))
+            frames[t, rows[:, None], columns] = 5
+            frames[t, rows[2:6, None], columns[2:6]] = 20
+    with write_clips(tmp_path / "clips.h5", "cells", "none", ("rain",), unit="mm/h") as writer:
+        for split in SPLITS:
+            writer.add_clip(split, split, frames)
+    return tmp_path
+
+
+def test_rain_scores_of_cells_that_drift(cells):
+    config = dataclasses.replace(CONFIG, rain_thresholds=(1.0, 10.0), test_sequences=100)
+    task = build(cells, config)
+    scores = task.evaluate(Last(), "test").baselines
+    # a square of n pixels that is off by (dy, dx) overlaps in (n - dy) (n - dx) of its n n pixels
+    for name, n in (("1", 8), ("10", 4)):
+        for lead in (1, 2):
+            hits = max(0, n - lead) * max(0, n - 2 * lead)
+            by = scores["copy last"].by["frame"]
+            assert by[f"csi {name}"][str(lead)] == pytest.approx(hits / (2 * n * n - hits))
+            assert by[f"pod {name}"][str(lead)] == pytest.approx(hits / n**2)
+            assert by[f"far {name}"][str(lead)] == pytest.approx(1 - hits / n**2)
+    for name in ("csi 1", "pod 1", "fss 1", "csi 10", "fss 10"):  # what moves on with its speed is found again
+        assert scores["optical flow"][name] > scores["copy last"][name] + 0.1
+    assert scores["optical flow"]["far 1"] < scores["copy last"]["far 1"] - 0.1
+    assert scores["copy last"]["fss 1"] > scores["copy last"]["csi 1"]  # near misses count
+
+
+class Everywhere(nn.Module):
+    """One value everywhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.value = nn.Parameter(torch.zeros(()))
+
+    def forward(self, past):
+        return self.value + 0 * past[:, :2]
+
+
+@pytest.mark.parametrize("loss", ["mse", "l1"])
+def test_errors_weigh_by_the_rain_that_came(cells, loss):
+    weighted = build(
+        cells, dataclasses.replace(CONFIG, rain_thresholds=(1.0, 10.0), rain_weights=(3.0, 7.0), loss=loss)
+    )
+    batch = weighted.batch(torch.tensor(0), weighted.fetch(0))
+    net = Everywhere()
+    got = weighted.loss(net, batch, torch.tensor(0))
+    (mean,), (std,) = weighted.spec.mean, weighted.spec.std
+    rain = (batch[1] * std + mean).round().numpy()
+    assert set(np.unique(rain)) == {0.0, 5.0, 20.0}
+    weight = np.select([rain >= 10, rain >= 1], [7.0, 3.0], 1.0)
+    error = np.abs(batch[1].numpy())
+    assert got.item() == pytest.approx((weight * (error**2 if loss == "mse" else error)).mean(), rel=1e-5)
+    if loss == "mse":  # its minimum is the weighted mean
+        net.value.data.fill_(float((weight * batch[1].numpy()).sum() / weight.sum()))
+        weighted.loss(net, batch, torch.tensor(0)).backward()
+        assert net.value.grad is not None
+        assert net.value.grad.item() == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rain_thresholds": (2.0, 1.0)}, "expected rising values"),
+        ({"rain_thresholds": (1.0,), "rain_weights": (1.0, 2.0)}, "expected one for each of 1 rain_thresholds, got 2"),
+        ({"rain_thresholds": (1.0,), "rain_weights": (-1.0,)}, "expected 0 or more"),
+        ({"rain_thresholds": (1.0,), "rain_weights": (2.0,), "anomalies": True}, "not of anomalies"),
+    ],
+)
+def test_weights_that_make_no_sense_are_named(changes, message):
+    with pytest.raises(BadInput, match=message):
+        dataclasses.replace(CONFIG, **changes)
+
+
 def test_augmentation_turns_half_of_the_windows_whole(video):
     plain = build(video, batch_size=16)
     config = dataclasses.replace(CONFIG, augment=("flip_x", "transpose"))
@@ -122,20 +201,23 @@ def test_anomalies_are_seen_by_the_network_and_scored_as_values(winds):
     task, plain = build(winds, dataclasses.replace(CONFIG, anomalies=True)), build(winds)
     net = Nothing()
     scores = task.evaluate(net, "test")
-    # a network that predicts no anomaly is the climatology, and no baseline changes
-    ours, theirs = scores.baselines, plain.evaluate(Last(), "test").baselines
-    assert scores["mse"] == pytest.approx(ours["climatology"]["mse"], rel=1e-5)
+    ours, theirs = scores.baselines, plain.evaluate(Last(), "test").baselines  # no baseline changes
     for name in theirs:
         assert ours[name]["mse v"] == pytest.approx(theirs[name]["mse v"], rel=1e-3 if "flow" in name else 1e-5)
     parts = read(winds / "clips.h5")[1]
     train_part, test = parts["train"].frames, parts["test"].frames
     months = {split: month_of(part.time_s) for split, part in parts.items()}
     usual = np.stack([train_part[months["train"] == m].mean(0) for m in range(12)])
+    waves = np.fft.rfft(usual, axis=0)
+    waves[3:] = 0  # two harmonics of the year are kept
+    usual = np.fft.irfft(waves, 12, axis=0)
     std = (train_part - usual[months["train"]]).std((0, 1, 2))
     np.testing.assert_allclose(task.spec.std, std, rtol=1e-5)
     assert (task.spec.mean, task.spec.anomalies) == ((0.0,), "month")
     starts = np.arange(8) * 2
     rows = [starts[i * 8 // 5] for i in range(5)]  # five windows, spread over all
+    error = np.stack([(test - usual[months["test"]])[s + 4 : s + 6] for s in rows])
+    assert scores["mse"] == pytest.approx((error**2).mean(), rel=1e-5)  # a network that predicts no anomaly
     past = np.stack([(test - usual[months["test"]])[s : s + 4] for s in rows]) / std
     np.testing.assert_allclose(net.seen, past.transpose(0, 1, 4, 2, 3), atol=1e-5)
     # in training the same, with the order of the windows
