@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from moga_st import kernels, optim
+from moga_st import bench_clips, kernels, optim
 from moga_st.config import ModelConfig, data_root
 from moga_st.data.video import moving_mnist
 from moga_st.device import autocast, setup
@@ -33,6 +33,7 @@ from moga_st.kernels.cases import cases
 from moga_st.kernels.sharded import prepare
 from moga_st.models import to_device
 from moga_st.shards import Shards
+from moga_st.tasks.clips import PreparedClips
 from moga_st.tasks.moving_digits import MovingDigits
 from moga_st.tasks.task import Setting, Task, with_own_loss
 from moga_st.tasks.video import VideoPrediction
@@ -71,6 +72,9 @@ class BenchRecipe(BenchModel):
     """Batch sizes of inference; the training step runs at --batch-size."""
     shared: bool = False
     """Time training again while another program keeps one core busy (CPU)."""
+    videos: Path | None = None
+    """For a recipe on prepared clips: the folder of videos that they were prepared from, whose windows a torch
+    DataLoader with two workers draws beside our reader."""
     data_root: Path | None = None
     """Folder that holds the data; default MOGA_ST_DATA, then datasets/ of the checkout."""
 
@@ -104,6 +108,13 @@ def run_recipe(config: RunConfig, args: BenchRecipe) -> list[dict[str, Any]]:
     config = dataclasses.replace(config, model=config.model.fit(task.spec))
     if isinstance(task, VideoPrediction) and isinstance(task.data, MovingDigits):
         rows += _data(task.data, args.repeats)
+    if isinstance(task, VideoPrediction) and isinstance(task.data, PreparedClips):
+        rows += bench_clips.loading(task, args.videos)
+        if args.training and config.accumulate == 1:
+            net = to_device(config.model.build(), device)
+            rows.append(bench_clips.waiting(task, _updates(config, task, net, Runtime(device=args.device)), 10))
+    elif args.videos is not None:
+        raise BadInput(f"--videos: {config.name} is no recipe on prepared clips; leave it out")
     if args.training:
         rows += _training(config, task, args, device)
     frames = _count(config.model)[2]
@@ -324,16 +335,19 @@ def _in_shards(config: RunConfig, task: Task, net: nn.Module, runtime: Runtime, 
 def _update(
     config: RunConfig, task: Task, net: nn.Module, runtime: Runtime, group: Shards | None = None
 ) -> Callable[[], None]:
-    average = copy.deepcopy(net).requires_grad_(False) if config.optim.ema_decay else net
-    optimiser = optim.build(net.train(), config.optim, on_device=runtime.cuda_graph, shards=group)
-    update = Update(config, task, net, with_own_loss(net), average, optimiser, runtime, group)
-    number = itertools.count()
+    update, number = _updates(config, task, net, runtime, group), itertools.count()
 
     def step() -> None:
         i = next(number)
         update(i, [task.fetch(i * config.accumulate + part) for part in range(config.accumulate)])
 
     return step
+
+
+def _updates(config: RunConfig, task: Task, net: nn.Module, runtime: Runtime, group: Shards | None = None) -> Update:
+    average = copy.deepcopy(net).requires_grad_(False) if config.optim.ema_decay else net
+    optimiser = optim.build(net.train(), config.optim, on_device=runtime.cuda_graph, shards=group)
+    return Update(config, task, net, with_own_loss(net), average, optimiser, runtime, group)
 
 
 def _networks(model: ModelConfig, args: BenchModel, device: torch.device) -> dict[str, nn.Module]:

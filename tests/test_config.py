@@ -30,6 +30,7 @@ LAYERS = [
     ["engine"],
     ["recipes"],
     ["timing"],
+    ["bench_clips"],
     ["bench"],
     ["report"],
     ["cli"],
