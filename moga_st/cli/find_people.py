@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class Finder(Protocol):
     """A frame (h, w, 3) -> its people, each (j, 3): x, y in pixels and confidence, in the joint layout named."""
 
+    name: str
     layout: str
 
     def __call__(self, frame: np.ndarray) -> np.ndarray: ...
@@ -53,5 +54,5 @@ def find_people(args: Lift, video: Video, device: torch.device, out: Path) -> fl
     start = time.perf_counter()
     people = [find(frame) for frame in tqdm(video, "finding people", video.frames, unit="frame")]
     rate = len(people) / (time.perf_counter() - start)
-    write_atomically(out, lambda part: write_people(part, people, video.size_px, video.fps, find.layout))
+    write_atomically(out, lambda part: write_people(part, people, video.size_px, video.fps, find.layout, find.name))
     return rate

@@ -29,18 +29,19 @@ if TYPE_CHECKING:
 def run(argv: list[str]) -> None:
     args = parse(Lift, "moga-st lift", argv)
     try:
-        _lift(args)
+        _lift(args, argv)
     except BadInput as error:  # the library names its arguments in backticks
         raise BadInput(re.sub(r"`([a-z_]+)`", lambda m: "--" + m[1].replace("_", "-"), str(error))) from error
 
 
-def _lift(args: Lift) -> None:
+def _lift(args: Lift, argv: list[str]) -> None:
     from moga_st import pretrained
     from moga_st.data.pose.keypoints import holds_keypoints
     from moga_st.data.video.clips import open_video
     from moga_st.device import setup
     from moga_st.infer.scene import check_any_lifter
     from moga_st.infer.truth import read_truth
+    from moga_st.record import provenance
 
     # people are looked for in any other file, which may take long: all that can be checked comes before
     source = args.source
@@ -63,7 +64,8 @@ def _lift(args: Lift) -> None:
         found = {"found_frames_per_second": round(find_people(args, video, device, file), 1)}
     people = _read_people(args, file, video)
     results = _write_lifted(args, net, device, source, people, video, [file] if is_video else [], truth)
-    _print(args, [result | found for result in results])
+    about = {"argv": ["moga-st", "lift", *argv], "made_by": provenance(device)} if args.json else {}
+    _print(args, [result | found for result in results], about)
 
 
 def _page_path(args: Lift, source: Path) -> Path:
@@ -164,11 +166,11 @@ def _write_lifted(
     return results
 
 
-def _print(args: Lift, results: list[dict[str, Any]]) -> None:
-    """One person's facts, or the list of everyone's."""
+def _print(args: Lift, results: list[dict[str, Any]], about: dict[str, Any]) -> None:
+    """One person's facts, or the list of everyone's; ``about`` all of it, in JSON."""
     if args.json:
         several = args.everyone or len(results) > 1
-        print(json.dumps({"lifted": results} if several else results[0], indent=2))
+        print(json.dumps(({"lifted": results} if several else results[0]) | about, indent=2))
         return
     for result in results:
         shown = {k: v for k, v in result.items() if k != "warnings"}

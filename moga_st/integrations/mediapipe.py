@@ -47,6 +47,7 @@ class PeopleFinder:
         BadInput: MediaPipe is not there, or is a version without its networks.
     """
 
+    name = "MediaPipe"
     layout = "mediapipe"  # as `read_keypoints` takes it
 
     def __init__(self, fps: float = 30.0, people: int = 16):

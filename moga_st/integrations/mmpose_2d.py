@@ -47,6 +47,7 @@ class PeopleFinder:
             that cannot be had, cannot be read safely or are another network's.
     """
 
+    name = "mmpose"
     layout: str  # "h36m", "coco" or "halpe", as `read_keypoints` takes it
 
     def __init__(

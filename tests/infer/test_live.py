@@ -98,6 +98,7 @@ def test_a_lifter_of_17_joints_is_refused():
 class BySquare:
     """Finds one person, whose place the frame's brightness says: in frame i they are 2 i pixels further right."""
 
+    name = "squares"
     layout = "coco"
 
     def __init__(self):

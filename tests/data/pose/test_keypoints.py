@@ -225,8 +225,9 @@ def test_people_written_are_read_with_all_that_the_video_says(tmp_path):
     big, small = person(HALPE26, 6), person(HALPE26, 6, x=700, tall=0.5)
     small[3, 4, 2] = 0.0
     people = [[b, s] if i != 2 else [] for i, (b, s) in enumerate(zip(big, small, strict=True))]
-    write_people(tmp_path / "a.json", people, SIZE, 12.5, "halpe")
+    write_people(tmp_path / "a.json", people, SIZE, 12.5, "halpe", "Seer")
     got = read_keypoints(tmp_path / "a.json")
+    assert "a.json: Seer, Halpe-26" in got.note
     assert (got.size_px, got.fps, got.layout, got.people, got.first_frame) == (SIZE, 12.5, HALPE26.name, 2, 0)
     expected = as_h36m(big, HALPE26)
     expected[2, :, 2] = 0.0

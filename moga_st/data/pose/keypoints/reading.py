@@ -33,6 +33,7 @@ from moga_st.data.pose.skeleton import Layout, to_canonical, to_h36m17
 from moga_st.errors import BadInput
 
 FPS = 30.0  # assumed where nobody says
+BRIEF_S = 0.1  # of everyone, who is seen for less is left out
 MAX_ABSENCE_S = 1.0  # who is seen nowhere for longer comes back in a new part: nothing is made up for so long
 
 
@@ -155,7 +156,8 @@ def read_people(
             else 30.
         layout: a name of :data:`moga_st.data.pose.keypoints.LAYOUTS`; left out, what the file says or is like.
         person: only this one.
-        everyone: left at False, without ``person``, only the one who takes up most of the images.
+        everyone: but those seen for less than :data:`BRIEF_S`; left at False, without ``person``, only the one who
+            takes up most of the images.
         max_gap_s: a joint missing for no longer is filled in between where it was seen.
         ignore_ids: follow people by their places whatever numbers the file gives them.
         clip: of a file that holds several (VideoPose3D's), the name of one.
@@ -171,9 +173,12 @@ def read_people(
     numbers, several = scene.people.of, len(scene.people.of) > 1
     if not numbers:
         raise _nothing_seen(path, "anyone", min_confidence)
+    # a detector's passing mistakes; where nobody is seen for longer, they are what there is
+    long = [n for n, of in numbers.items() if len(of) >= BRIEF_S * scene.fps] or list(numbers)
+    brief = f"; {len(numbers) - len(long)} seen for less than {BRIEF_S} s left out" if len(long) < len(numbers) else ""
     found = []
-    for number in numbers:
-        choice = f"person {number} of {len(numbers)} ({scene.people.how})" if several else "the only person"
+    for number in long:
+        choice = f"person {number} of {len(numbers)} ({scene.people.how}{brief})" if several else "the only person"
         found += _person(scene, number, choice, max_gap_s, min_confidence)
     return found
 

@@ -52,6 +52,19 @@ def test_one_number_for_several_in_a_frame_is_no_identity(tmp_path):
         assert "the file gives one number to several people of a frame, so it is not used" in got.note
 
 
+def test_who_is_seen_for_a_moment_is_left_out_of_everyone(tmp_path):
+    a, b = two()
+    stray = walker(COCO17, T, x=900.0, tall=0.3)
+    path = save(tmp_path / "k.json", [[(a[i], 0), *([(stray[i], 7)] if i in (20, 21, 22) else [])] for i in range(T)])
+    (got,) = read_people(path, size_px=SIZE, fps=50.0)
+    is_person(got.points_px, a)
+    assert "1 seen for less than 0.1 s left out" in got.note
+    assert len(read_people(path, size_px=SIZE, fps=25.0)) == 2  # three frames are longer
+    assert read_people(path, size_px=SIZE, fps=50.0, person=7)[0].first_frame == 20
+    short = save(tmp_path / "one.json", [[(a[0], 0), (b[0], 1)]])  # a photograph
+    assert len(read_people(short, size_px=SIZE, fps=50.0)) == 2
+
+
 def test_numbers_that_change_bodies_all_the_time_are_not_used(tmp_path):
     a, b = two()
     path = save(tmp_path / "k.json", [[(a[i], i % 2), (b[i], 1 - i % 2)] for i in range(T)])
@@ -79,7 +92,8 @@ def test_a_trusted_number_survives_an_absence_and_an_untrusted_one_can_be_ignore
     got = read_keypoints(path, size_px=SIZE, fps=50.0, person=4)  # 40 frames are 0.8 s
     assert len(got.points_px) == T
     assert got.invented.all(1).sum() == 40
-    assert [k.person for k in read_people(path, size_px=SIZE, fps=50.0, ignore_ids=True)] == [0, 1, 2]
+    before, after = read_people(path, size_px=SIZE, fps=50.0, ignore_ids=True)
+    assert (before.person, after.person, after.people) == (0, 2, 3)
 
 
 def test_a_long_absence_splits_the_clip(tmp_path):

@@ -35,7 +35,8 @@ def read(content: Any, number: int | None) -> Content | None:
     names = meta.get("keypoint_id2name") or {}
     names = dict(enumerate(names)) if isinstance(names, list) else {int(k): str(v) for k, v in names.items()}
     found = [_instance(i, p) for i, people in frames for p in people if len(p["keypoints"])]
-    return Content(KIND, found, {i for i, _ in frames}, names=names, usual=(COCO17,), **said_of(meta))
+    kind = str(meta.get("found_by") or KIND)
+    return Content(kind, found, {i for i, _ in frames}, names=names, usual=(COCO17,), **said_of(meta))
 
 
 def _instance(frame: int, person: dict[str, Any]) -> Detection:
@@ -44,10 +45,15 @@ def _instance(frame: int, person: dict[str, Any]) -> Detection:
 
 
 def write_people(
-    path: Path, people: Iterable[Iterable[np.ndarray]], size_px: tuple[int, int], fps: float, layout: str
+    path: Path,
+    people: Iterable[Iterable[np.ndarray]],
+    size_px: tuple[int, int],
+    fps: float,
+    layout: str,
+    found_by: str = KIND,
 ) -> None:
     """Write all people of a video, each (j, 3), frame by frame from 0, as mmpose's demo does; ``meta_info`` says what
-    :func:`moga_st.data.pose.keypoints.read_keypoints` needs to know besides."""
+    :func:`moga_st.data.pose.keypoints.read_keypoints` needs to know besides, and the program that found them."""
     frames = [
         {
             "frame_id": i,
@@ -57,5 +63,6 @@ def write_people(
         }
         for i, found in enumerate(people)
     ]
-    content = {"meta_info": {"size_px": list(size_px), "fps": fps, "layout": layout}, "instance_info": frames}
+    meta = {"size_px": list(size_px), "fps": fps, "layout": layout, "found_by": found_by}
+    content = {"meta_info": meta, "instance_info": frames}
     write_json(path, content, indent=None)
