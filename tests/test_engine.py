@@ -27,10 +27,12 @@ from moga_st.errors import BadInput, Interrupted, RunFailed
 from moga_st.scores import Score, Scores
 from moga_st.tasks.task import Setting
 from tests.test_checkpoint import limited
+from tests.tiny_clips import write_tiny_clips
 
 ROOT = Path(__file__).parents[1]
 RECIPE = str(ROOT / "tests" / "tiny.py")
 TINY = recipes.load(RECIPE)
+CLIPS = str(ROOT / "tests" / "tiny_clips.py")
 SHARDED = dataclasses.replace(TINY, shards=2)
 MUON = dataclasses.replace(TINY, optim=dataclasses.replace(TINY.optim, algorithm="muon"))
 
@@ -47,8 +49,25 @@ def straight(tmp_path_factory):
     return train(TINY, Runtime(device="cpu", data_root=root, runs=root / "runs", log_every=1))
 
 
-def command(folder: Path, *flags: str) -> list[str]:
-    common = ["train", RECIPE, "--device", "cpu", "--data-root", str(folder), "--runs", str(folder / "runs")]
+@pytest.fixture(scope="module")
+def straight_from_disk(tmp_path_factory):
+    """The same for data that a file holds."""
+    root = tmp_path_factory.mktemp("straight_from_disk")
+    write_tiny_clips(root)
+    return train(recipes.load(CLIPS), Runtime(device="cpu", data_root=root, runs=root / "runs", log_every=1))
+
+
+@pytest.fixture(params=[RECIPE, CLIPS], ids=["generated", "from a disk"])
+def either(request, tmp_path) -> tuple[str, Path]:
+    """A recipe, whose data are in ``tmp_path`` by now, and the folder of its undisturbed run elsewhere."""
+    if request.param == RECIPE:
+        return RECIPE, request.getfixturevalue("straight")
+    write_tiny_clips(tmp_path)
+    return CLIPS, request.getfixturevalue("straight_from_disk")
+
+
+def command(folder: Path, *flags: str, recipe: str = RECIPE) -> list[str]:
+    common = ["train", recipe, "--device", "cpu", "--data-root", str(folder), "--runs", str(folder / "runs")]
     return [sys.executable, "-m", "moga_st", *common, "--log-every", "1", *flags]
 
 
@@ -152,14 +171,16 @@ def test_log_windows_survive_a_stop(runtime, monkeypatch):
     assert_same_run(train(config, runtime), whole)
 
 
-def test_kill_nine_at_any_moment_costs_nothing(straight, tmp_path):
+def test_kill_nine_at_any_moment_costs_nothing(either, tmp_path):
     """Real processes, killed at random moments while they save after every update, until one gets through."""
-    folder = tmp_path / "runs" / "tiny" / TINY.digest()
+    recipe, straight = either
+    folder = tmp_path / "runs" / straight.parent.name / straight.name
     rng, kills = random.Random(0), 0
     env = environment()
     while True:
         before = step_of(folder)
-        process = subprocess.Popen(command(tmp_path, "--save-every", "0"), env=env, stderr=subprocess.PIPE)
+        argv = command(tmp_path, "--save-every", "0", recipe=recipe)
+        process = subprocess.Popen(argv, env=env, stderr=subprocess.PIPE)
         if kills < 3:
             while process.poll() is None and step_of(folder) <= before:
                 time.sleep(0.002)
@@ -196,14 +217,19 @@ def test_sigint_leaves_with_its_code_and_a_checkpoint(tmp_path):
     assert "stopped by SIGINT; all is saved" in err
 
 
-def test_two_processes_equal_one(straight, tmp_path):
+def test_two_processes_equal_one(either, tmp_path):
     """torchrun with gloo: same data, global batch statistics, averaged gradients, exact uneven evaluation."""
+    recipe, straight = either
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     result = subprocess.run(
-        [*torchrun, *command(tmp_path)[1:]], env=environment(), capture_output=True, text=True, timeout=300
+        [*torchrun, *command(tmp_path, recipe=recipe)[1:]],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert result.returncode == 0, result.stderr
-    folder = tmp_path / "runs" / "tiny" / TINY.digest()
+    folder = tmp_path / "runs" / straight.parent.name / straight.name
     one, two = (checkpoint.load(f / "last.pt") for f in (straight, folder))
     # Adam divides by the root of tiny squares, so rounding shows where gradients nearly vanish
     torch.testing.assert_close(two["net"], one["net"], rtol=1e-3, atol=2e-4)
