@@ -12,7 +12,7 @@ import sys
 
 from moga_st.cli import main
 from moga_st.engine import RunConfig
-from moga_st.integrations.mmpose import MMPoseTCNConfig
+from moga_st.integrations.mmpose_lifters import MMPoseTCNConfig
 from moga_st.optim import OptimConfig
 from moga_st.tasks.pose import PoseConfig
 

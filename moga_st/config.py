@@ -138,7 +138,7 @@ _KINDS: dict[str, type[Config]] = {}
 
 
 @dataclass(frozen=True)
-class ModelConfig(Config, rooms=("moga_st.models", "moga_st.integrations")):
+class ModelConfig(Config, rooms=("moga_st.models", "moga_st.integrations.mmpose_lifters", "moga_st.integrations.timm")):
     """Describes one network."""
 
     @property

@@ -1,4 +1,4 @@
-"""mmengine 0.10's checkpoints under torch's safe loading.  Imported by :mod:`moga_st.integrations.mmpose`, not by hand.
+"""mmengine 0.10's checkpoints under torch's safe loading.  Allowed by ``moga_st.integrations.mmpose.register``.
 
 Since torch 2.6 ``torch.load`` refuses every name in a file that is not on a list.  mmengine's checkpoints name its log
 and numpy's arrays and numbers.  numpy's own functions are no match for a forged file (a dtype's state, a number's bytes

@@ -1,5 +1,5 @@
-"""People's 2D keypoints in the frames of a video, by mmpose's 2D inferencer and any of its 2D configs.  It is
-the extra ``moga-st[mmpose]``; importing this module imports it if it is there, and only :class:`PeopleFinder` needs it.
+"""People's 2D keypoints in the frames of a video, by mmpose's 2D inferencer and any of its 2D configs, of ours too.
+mmpose is the extra ``moga-st[mmpose]``; it is imported by :class:`PeopleFinder`, not before.
 
 Shape legend: ``n`` people, ``j`` joints of the network's layout; a frame is (h, w, 3), uint8 RGB.
 """
@@ -22,7 +22,7 @@ import torch
 import torchvision
 
 from moga_st.errors import BadInput, nearest
-from moga_st.integrations.mmpose import importing, mmcv_ops  # which also lets torch load what mmengine saved
+from moga_st.integrations.mmpose_import import importing, mmcv_ops
 from moga_st.storage import Stranger, read_torch
 
 WHOLE_IMAGE = "whole-image"
@@ -145,6 +145,7 @@ def _import_mmpose() -> tuple[Any, dict[str, dict[str, Any]]]:
             importlib.import_module(name)
         apis = importlib.import_module("mmpose.apis")
         detectors = importlib.import_module("mmpose.apis.inferencers.utils").default_det_models
+    importlib.import_module("moga_st.integrations.mmpose").register()
     return apis.Pose2DInferencer, detectors
 
 

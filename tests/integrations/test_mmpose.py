@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from moga_st.config import ModelConfig
 from moga_st.errors import BadInput
-from moga_st.integrations.mmpose import (
+from moga_st.integrations.mmpose_import import mmcv_ops
+from moga_st.integrations.mmpose_lifters import (
     MMPoseDSTFormerConfig,
     MMPoseSimpleBaselineConfig,
     MMPoseTCNConfig,
-    mmcv_ops,
 )
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -91,9 +91,9 @@ def test_configs_survive_json():
 
 @pytest.mark.parametrize("absent", ["mmpose", "mmcv", "mmdet"])
 def test_recipes_load_and_build_says_so_where_mmpose_cannot_be_imported(absent: str):
-    """Without it, and with an installation that is broken; importing this module is what recipes do."""
+    """Without it, and with an installation that is broken; importing the lifters is what recipes do."""
     code = (
-        f"import sys; sys.modules[{absent!r}] = None; from moga_st.integrations.mmpose import *\n"
+        f"import sys; sys.modules[{absent!r}] = None; from moga_st.integrations.mmpose_lifters import *\n"
         "try: MMPoseTCNConfig(frames=9, width=8).build()\nexcept BadInput as error: print(error)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -135,7 +135,7 @@ def test_a_compiled_mmcv_gets_no_stand_in(monkeypatch):
 def test_building_is_quiet_and_leaves_no_stand_in():
     """In a process of its own, for the import happens once; -W error makes any warning a failure."""
     code = (
-        "import sys; from moga_st.integrations.mmpose import *;"
+        "import sys; from moga_st.integrations.mmpose_lifters import *;"
         "MMPoseTCNConfig(frames=9, width=8).build(); MMPoseDSTFormerConfig(width=16, depth=1).build();"
         "print(type(sys.modules.get('mmcv.ops')).__name__)"
     )
@@ -143,6 +143,29 @@ def test_building_is_quiet_and_leaves_no_stand_in():
     assert run.stderr == ""
     compiled = importlib.util.find_spec("mmcv._ext") is not None
     assert run.stdout.strip() == ("module" if compiled else "NoneType")
+
+
+@needs_mmpose
+def test_nothing_is_registered_before_it_is_asked_for():
+    """Not by recipes, nor by listing networks; then by a call, or by the import that a config of mmpose's can do."""
+    for asked in ("from moga_st.integrations.mmpose import register; register()", "import moga_st.integrations.mmpose"):
+        code = (
+            "import moga_st.integrations.mmpose_lifters, moga_st.integrations.mmpose_2d\n"
+            "from moga_st.config import ModelConfig; assert 'mmpose_tcn' in ModelConfig.kinds()\n"
+            "from mmpose.registry import DATASETS, MODELS\n"
+            "assert MODELS.get('MogaNet') is None and MODELS.get('MogaLifter') is None\n"
+            f"{asked}\n"
+            "print(MODELS.get('MogaNet').__name__, MODELS.get('MogaLifter').__name__, "
+            "DATASETS.get('MogaPreparedDataset').__name__)"
+        )
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert run.stdout.split() == ["MogaNet", "MogaLifter", "MogaPreparedDataset"], run.stderr
+
+
+def test_a_weights_file_of_before_finds_the_lifters_where_they_are_now():
+    for config in (MMPoseTCNConfig(), MMPoseSimpleBaselineConfig(), SMALL):
+        before = {**config.to_dict(), "kind": f"moga_st.integrations.mmpose:{type(config).__name__}"}
+        assert ModelConfig.from_dict(before) == config
 
 
 # --- the temporal convolution network

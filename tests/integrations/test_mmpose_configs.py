@@ -20,7 +20,7 @@ from moga_st.data.pose.skeleton import COCO17
 from moga_st.data.pose.sources import CMUConfig, GeneratedConfig
 from moga_st.data.pose.virtual_cameras import virtual_cameras
 from moga_st.errors import BadInput
-from moga_st.integrations.mmpose import MMPoseDSTFormerConfig, MMPoseSimpleBaselineConfig, MMPoseTCNConfig
+from moga_st.integrations.mmpose_lifters import MMPoseDSTFormerConfig, MMPoseSimpleBaselineConfig, MMPoseTCNConfig
 from moga_st.metrics import pose as metrics
 from moga_st.models.lifter import LifterConfig
 from moga_st.tasks.pose import PoseConfig

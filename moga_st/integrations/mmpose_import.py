@@ -1,0 +1,77 @@
+"""Importing mmpose: quietly, with mmcv-lite in place of a compiled mmcv, and with one line where it cannot be done."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import sys
+import types
+import warnings
+from collections.abc import Iterator
+
+from torch import nn
+
+from moga_st.errors import BadInput
+
+
+def import_mmpose() -> tuple[types.ModuleType, types.ModuleType]:
+    """``mmpose.models.backbones`` and ``mmpose.models.heads``.
+
+    Raises:
+        BadInput: mmpose is not installed, or not with versions that work together.
+    """
+    with importing("this model"):
+        importlib.import_module("mmpose")
+        with mmcv_ops():
+            backbones, heads = map(importlib.import_module, ("mmpose.models.backbones", "mmpose.models.heads"))
+        importlib.import_module("mmpose.datasets")
+    return backbones, heads
+
+
+@contextlib.contextmanager
+def importing(what: str, otherwise: str = "") -> Iterator[None]:
+    """Inside, mmpose can be imported without the warnings of its parts.
+
+    Raises:
+        BadInput: it cannot; with what needs it, how to install it, and what to do ``otherwise``.
+    """
+    try:
+        with warnings.catch_warnings():  # about optional parts of mmcv and mmdet, which nothing here uses
+            warnings.simplefilter("ignore")
+            yield
+    except (ImportError, AssertionError, ValueError) as error:  # what mmpose and its parts raise for wrong versions
+        raise BadInput(
+            f"{what} needs mmpose, which cannot be imported ({error}); install it with: "
+            f"pip install 'moga-st[mmpose]'{otherwise}"
+        ) from error
+
+
+@contextlib.contextmanager
+def mmcv_ops() -> Iterator[None]:
+    """Inside, ``from mmcv.ops import Name`` works with mmcv-lite too.
+
+    ``mmpose.models`` imports every model it has, and some name operators that mmcv-lite lacks.  Those names become
+    classes that cannot be instantiated.  The stand-in is gone afterwards, so that other packages see mmcv as it is;
+    with a compiled mmcv there is none.
+    """
+    if importlib.util.find_spec("mmcv._ext") is not None:
+        yield
+        return
+    sys.modules["mmcv.ops"] = _StandIn("mmcv.ops")
+    try:
+        yield
+    finally:
+        del sys.modules["mmcv.ops"]
+
+
+class _StandIn(types.ModuleType):
+    def __getattr__(self, name: str) -> type[nn.Module]:
+        if name.startswith("__"):  # Python asks for __path__, __file__, __wrapped__ ...: there are none
+            raise AttributeError(name)
+        return type(name, (_MissingOperator,), {})
+
+
+class _MissingOperator(nn.Module):
+    def __init__(self, *_arguments: object, **_named: object):
+        raise ImportError(f"{type(self).__name__} needs the compiled mmcv; mmcv-lite is installed")
