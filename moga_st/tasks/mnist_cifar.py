@@ -9,24 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from moga_st import storage
 from moga_st.data.draws import uniform
 from moga_st.data.video import moving_mnist
 from moga_st.data.video.digits import MNISTConfig
-from moga_st.data.video.moving_mnist import MotionConfig
 from moga_st.data.video.photographs import CIFAR10Config, PhotographsConfig
 from moga_st.data.video.published import RGB
-from moga_st.errors import BadInput
-from moga_st.spec import InputSpec
-from moga_st.tasks.moving_digits import MovingDigits, MovingDigitsConfig, published_places
+from moga_st.tasks.moving_digits import MovingDigits, MovingDigitsConfig
 from moga_st.tasks.task import Setting, Split
 
-PUBLISHED_TEST = "mnist_cifar_test_seq.npy"
+PUBLISHED_TEST = tuple(f"{folder}mnist_cifar_test_seq.npy" for folder in ("", "moving_mnist/"))
+"""Where in the data root the published file of test sequences can lie."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,8 @@ class MNISTCIFARConfig(MovingDigitsConfig, kind="mnist_cifar"):
 class MNISTCIFAR(MovingDigits):
     """The source of clips that :class:`MNISTCIFARConfig` describes."""
 
-    published_name = PUBLISHED_TEST
+    channels = RGB
+    published_shape = (None, None, 64, 64, 3)
 
     def __init__(self, config: MNISTCIFARConfig, setting: Setting):
         photographs = config.photographs.load(setting.data_root)
@@ -53,16 +50,6 @@ class MNISTCIFAR(MovingDigits):
         self.source = f"{self.source}; {photographs.source}"
         self.fingerprint = f"{self.fingerprint}-{photographs.fingerprint}"
         self.facts["photographs"] = photographs.source
-
-    def spec(self, frames_in: int, frames_out: int) -> InputSpec:
-        size = self.config.motion.frame_size
-        return InputSpec((frames_in, 3, size, size), (frames_out, 3, size, size), channels=RGB)
-
-    def fetch(self, split: Literal["train"] | Split, numbers: np.ndarray) -> Tensor | None:
-        if split != "test" or self.published is None:
-            return None
-        clips = self.published[: self.frames_of_window, numbers]  # (t, b, h, w, c)
-        return torch.from_numpy(np.ascontiguousarray(clips)).permute(1, 0, 4, 2, 3)
 
     def frames(self, split: Literal["train"] | Split, numbers: Tensor, fetched: Tensor | None) -> Tensor:
         if fetched is not None:
@@ -76,20 +63,8 @@ class MNISTCIFAR(MovingDigits):
         moving = moving_mnist.render(self.digits[split], draws, self.config.motion, self.frames_of_window)
         return torch.maximum(moving, behind[:, None]).float() / 255.0
 
-    def _published_test_set(self) -> np.ndarray | None:
-        """The published test file (t, n, 64, 64, 3), memory-mapped, where it applies and is there."""
-        root, config = self.setting.data_root, self.config
-        path = next((p for p in published_places(root, PUBLISHED_TEST) if p.is_file()), None)
-        if path is None or not isinstance(config.digits, MNISTConfig) or config.motion != MotionConfig():
-            return None
-        clips = storage.open_npy(path)
-        if clips.dtype != np.uint8 or clips.ndim != 5 or clips.shape[2:] != (64, 64, 3):
-            raise BadInput(f"{path}: expected uint8 (t, n, 64, 64, 3), got {clips.dtype} {clips.shape}; fetch it again")
-        if len(clips) < self.frames_of_window:
-            return None
-        if config.test_sequences > clips.shape[1]:
-            raise BadInput(f"task.test_sequences {config.test_sequences}: {path} holds {clips.shape[1]:,}")
-        return clips
+    def _published_places(self) -> tuple[str, ...]:
+        return PUBLISHED_TEST if isinstance(self.config.digits, MNISTConfig) else ()
 
 
 def enlarge(images: Tensor, size: int) -> Tensor:

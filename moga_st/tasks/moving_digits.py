@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from moga_st import dist
+from moga_st import dist, storage
 from moga_st.data.video import moving_mnist
-from moga_st.data.video.digits import DigitsConfig, MNISTConfig
+from moga_st.data.video.digits import TEST_IMAGES, DigitsConfig, MNISTConfig
 from moga_st.data.video.moving_mnist import MotionConfig
 from moga_st.errors import BadInput
 from moga_st.metrics.scorers import FrameScorer
 from moga_st.spec import InputSpec
-from moga_st.storage import open_npy
 from moga_st.tasks.task import Setting, Split, at_least_1
 from moga_st.tasks.video import VideoConfig
 
 # the generator's streams: two fixed ones for evaluation, the same for every seed, and one a seed for training
 VAL_STREAM, TEST_STREAM, FIRST_TRAIN_STREAM = 0, 1, 2
-PUBLISHED_TEST = "mnist_test_seq.npy"
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,9 @@ class MovingDigits:
     """The source of clips that :class:`MovingDigitsConfig` describes."""
 
     scorer = FrameScorer()
-    published_name = PUBLISHED_TEST
+    channels: ClassVar[tuple[str, ...]] = ("grey",)
+    published_shape: ClassVar[tuple[int | None, ...]] = (20, 10_000, 64, 64)
+    """(t, n, h, w), or (t, n, h, w, c) in colour, of the published file of test sequences."""
 
     def __init__(self, config: MovingDigitsConfig, setting: Setting):
         self.config, self.setting = config, setting
@@ -63,8 +63,14 @@ class MovingDigits:
             dist.barrier()
         self.digits = {s: getattr(digits, s).to(setting.device) for s in ("train", "val", "test")}
         self.published = self._published_test_set()
-        made = self.published is None
-        test = "generated from the test digits, fixed stream" if made else f"published {self.published_name}"
+        test = "generated from the test digits, fixed stream"
+        if self.published is not None:
+            test = f"published {Path(self._published_places()[0]).name}"
+        elif len(digits.test) == 0:
+            raise BadInput(
+                f"no test set: {digits.source}, and no published test sequences of {config.frames_in} + "
+                f"{config.frames_out} frames that move so; put {TEST_IMAGES} (.gz or not) beside the training images"
+            )
         self.source, self.fingerprint = digits.source, digits.fingerprint
         self.facts: dict[str, Any] = {
             "digits": digits.source,
@@ -73,7 +79,8 @@ class MovingDigits:
 
     def spec(self, frames_in: int, frames_out: int) -> InputSpec:
         size = self.config.motion.frame_size
-        return InputSpec((frames_in, 1, size, size), (frames_out, 1, size, size), channels=("grey",))
+        frame = (len(self.channels), size, size)
+        return InputSpec((frames_in, *frame), (frames_out, *frame), channels=self.channels)
 
     def count(self, split: Literal["train"] | Split) -> int:
         counts = {"val": self.config.val_sequences, "test": self.config.test_sequences, "train": 2**62}
@@ -82,8 +89,8 @@ class MovingDigits:
     def fetch(self, split: Literal["train"] | Split, numbers: np.ndarray) -> Tensor | None:
         if split != "test" or self.published is None:
             return None
-        clips = self.published[: self.frames_of_window, numbers]
-        return torch.from_numpy(np.ascontiguousarray(clips)).transpose(0, 1)[:, :, None]
+        clips = torch.from_numpy(np.ascontiguousarray(self.published[: self.frames_of_window, numbers]))
+        return clips.transpose(0, 1)[:, :, None] if clips.ndim == 4 else clips.permute(1, 0, 4, 2, 3)
 
     def frames(self, split: Literal["train"] | Split, numbers: Tensor, fetched: Tensor | None) -> Tensor:
         if fetched is None:
@@ -96,24 +103,27 @@ class MovingDigits:
         """The stream of random numbers that a split's sequences are drawn from."""
         return {"val": VAL_STREAM, "test": TEST_STREAM, "train": FIRST_TRAIN_STREAM + self.setting.seed}[split]
 
-    def _published_test_set(self) -> np.ndarray | None:
-        """The published test file (20, 10000, 64, 64), memory-mapped, where it applies and is there."""
-        root = self.setting.data_root
-        path = next((p for p in published_places(root) if p.is_file()), root / PUBLISHED_TEST)
-        applies = isinstance(self.config.digits, MNISTConfig) and self.config.motion == MotionConfig()
-        if not (applies and self.frames_of_window <= 20 and path.is_file()):
+    def _published_places(self) -> tuple[str, ...]:
+        """Where in the data root the published test sequences can lie: one file name, in several folders."""
+        return self.config.digits.sequences
+
+    def _published_test_set(self) -> np.memmap | None:
+        """The published test sequences, where they are there and have the config's motion and enough frames."""
+        paths = (self.setting.data_root / place for place in self._published_places())
+        path = next((p for p in paths if p.is_file()), None)
+        if path is None or self.config.motion != MotionConfig():
             return None
-        clips = open_npy(path)
-        if clips.dtype != np.uint8 or clips.shape != (20, 10_000, 64, 64):
+        clips = storage.open_npy(path)
+        fits = clips.ndim == len(self.published_shape) and all(
+            n in (size, None) for size, n in zip(clips.shape, self.published_shape, strict=True)
+        )
+        if clips.dtype != np.uint8 or not fits:
+            wanted = ", ".join("n" if n is None else str(n) for n in self.published_shape)
             raise BadInput(
-                f"{path}: expected uint8 (20, 10000, 64, 64), got {clips.dtype} {clips.shape}; "
-                "fetch it again or move it away"
+                f"{path}: expected uint8 ({wanted}), got {clips.dtype} {clips.shape}; fetch it again or move it away"
             )
+        if len(clips) < self.frames_of_window:
+            return None
         if self.config.test_sequences > clips.shape[1]:
             raise BadInput(f"task.test_sequences {self.config.test_sequences}: {path} holds {clips.shape[1]:,}")
         return clips
-
-
-def published_places(root: Path, name: str = PUBLISHED_TEST) -> list[Path]:
-    """Where a published test file lies: in the data root, or in the folder that OpenSTL gives it."""
-    return [folder / name for folder in (root, root / "moving_mnist", root / "MovingMNIST")]

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from moga_st.data.video.digits import MNISTConfig
+from moga_st.data.video.image_sets import ImageSet
 from moga_st.data.video.moving_mnist import MotionConfig, draw, render_slowly
-from moga_st.data.video.photographs import Photographs, PhotographsConfig
+from moga_st.data.video.photographs import PhotographsConfig
 from moga_st.tasks.mnist_cifar import MNISTCIFAR, MNISTCIFARConfig, enlarge
 from moga_st.tasks.task import Setting
 from tests.tiny import BlobsConfig
@@ -15,10 +16,10 @@ from tests.tiny import BlobsConfig
 
 @dataclass(frozen=True)
 class NoiseConfig(PhotographsConfig):
-    def load(self, root: Path) -> Photographs:  # noqa: ARG002
+    def load(self, root: Path) -> ImageSet:  # noqa: ARG002
         images = torch.randint(0, 200, (12, 3, 8, 8), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
         digest = hashlib.sha256(images.numpy().tobytes()).hexdigest()[:16]
-        return Photographs(images[:6], images[6:9], images[9:], "noise", digest)
+        return ImageSet(images[:6], images[6:9], images[9:], "noise", digest)
 
 
 def source(root: Path, **changes) -> MNISTCIFAR:

@@ -7,14 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from moga_st.data.video.digits import TEST_IMAGES, TRAIN_IMAGES, MNISTConfig
+from moga_st.data.video.digits import TEST_IMAGES, TRAIN_IMAGES, FashionMNISTConfig, MNISTConfig
 from moga_st.data.video.moving_mnist import MotionConfig
 from moga_st.errors import BadInput
-from moga_st.tasks.moving_digits import PUBLISHED_TEST, MovingDigits, MovingDigitsConfig
+from moga_st.tasks.moving_digits import MovingDigits, MovingDigitsConfig
 from moga_st.tasks.task import Setting
 from moga_st.tasks.video import VideoPrediction
 from tests.data.video.test_digits import idx
 
+PUBLISHED_TEST = "mnist_test_seq.npy"
 CONFIG = MovingDigitsConfig(val_sequences=3, test_sequences=5, eval_batch=2)
 
 
@@ -38,9 +39,10 @@ class CopyLast(nn.Module):
         return past[:, -1:].expand(-1, 10, -1, -1, -1)
 
 
-def published(root: Path, shape: tuple[int, ...] = (20, 10_000, 64, 64)) -> np.ndarray:
+def published(root: Path, shape: tuple[int, ...] = (20, 10_000, 64, 64), where: str = PUBLISHED_TEST) -> np.ndarray:
     """A sparse file in the layout of the published test set; only its first sequences hold anything."""
-    clips = np.lib.format.open_memmap(root / PUBLISHED_TEST, "w+", np.uint8, shape)
+    (root / where).parent.mkdir(exist_ok=True)
+    clips = np.lib.format.open_memmap(root / where, "w+", np.uint8, shape)
     clips[:, :5] = np.random.default_rng(1).integers(0, 256, (20, 5, *shape[2:]), np.uint8)
     clips.flush()
     return np.array(clips[:, :5])
@@ -79,6 +81,41 @@ def test_a_wrong_published_file_is_named(root):
     (root / PUBLISHED_TEST).write_bytes(b"junk")
     with pytest.raises(BadInput, match=r"mnist_test_seq\.npy: cannot be read as \.npy"):
         build(root)
+
+
+@pytest.mark.parametrize(
+    ("config", "images", "sequences"),
+    [
+        (MNISTConfig, "moving_mnist", "moving_mnist/mnist_test_seq.npy"),  # OpenSTL
+        (FashionMNISTConfig, "moving_fmnist", "moving_fmnist/fmnist_test_seq.npy"),
+        (MNISTConfig, "MNIST/raw", "MovingMNIST/mnist_test_seq.npy"),  # torchvision
+        (FashionMNISTConfig, "FashionMNIST/raw", None),
+    ],
+)
+def test_layouts_of_openstl_and_torchvision_are_found(root, monkeypatch, config, images, sequences):
+    """OpenSTL's folder has no test images, since its test set is a file of sequences."""
+    monkeypatch.setattr(FashionMNISTConfig, "sha256", MNISTConfig.sha256)
+    (root / images).mkdir(parents=True)
+    (root / TRAIN_IMAGES).rename(root / images / TRAIN_IMAGES)
+    if "raw" in images:
+        (root / TEST_IMAGES).rename(root / images / TEST_IMAGES)
+    else:
+        (root / TEST_IMAGES).unlink()
+        with pytest.raises(BadInput, match=f"no test set: .* 0 test images .*put {TEST_IMAGES}"):
+            build(root, digits=config())
+    if sequences is None:
+        task = build(root, digits=config())
+        assert "generated" in task.facts["test_set"]
+    else:
+        clips = published(root, where=sequences)
+        task = build(root, digits=config())
+        assert task.facts["test_set"] == f"5 sequences, published {Path(sequences).name}"
+        scored = (task.sequences("test", 1, 3)[:, :, 0] * 255).round().numpy()
+        np.testing.assert_array_equal(scored, clips[:, 1:3].transpose(1, 0, 2, 3))
+    assert f"24 training and {24 if 'raw' in images else 0} test images from {root / images}" in task.facts["digits"]
+    # what trains and validates is drawn from the training images alone, wherever they lie
+    assert task.sequences("train", 0, 2).max() > 0.5
+    assert task.sequences("val", 0, 2).max() > 0.5
 
 
 def test_splits_and_seeds_give_different_sequences_of_their_own_digits(root):

