@@ -181,6 +181,9 @@ def _correlate(
 
     Each thread sums its runs tap by tap in registers; threads meet once, at the end, which costs as much as a few
     tiles.  So a program has few taps and many runs: the rows of a large kernel go to different programs.
+
+    In one piece, longer than our rule, because what the loop carries are tuples of registers, which a function of
+    Triton's could only give back as a new tuple each time.
     """
     blocks: tl.constexpr = (CHANNELS + BLOCK_C - 1) // BLOCK_C
     shares: tl.constexpr = K // TAP_ROWS

@@ -22,6 +22,7 @@ from torch import nn
 
 from moga_st import kernels
 from moga_st.kernels import depthwise as module
+from moga_st.kernels import depthwise_operators as operators
 from moga_st.kernels.depthwise import depthwise, depthwise_gelu, multi_order
 from moga_st.models.moga import MogaBlock
 
@@ -138,7 +139,7 @@ def launches(monkeypatch):
 def _setting(monkeypatch):
     torch.manual_seed(0)
     if INTERPRETED:  # it takes milliseconds a tap however large the tile: few and large tiles, but more than one
-        monkeypatch.setattr(module, "_MULTIPROCESSORS", 2)
+        monkeypatch.setattr(operators, "_MULTIPROCESSORS", 2)
 
 
 @runs_kernels
@@ -161,12 +162,12 @@ def test_values_and_gradients(kind, k, d, shape, dtype):
 def test_many_small_tiles_and_chunks(kind, k, d, shape, monkeypatch):
     """The tiling of a large tensor, cut at every odd place, on a small one; tall maps, so that tiles and chunks skip
     rows of the kernel that they do not touch."""
-    monkeypatch.setattr(module, "_MULTIPROCESSORS", 16)
-    monkeypatch.setattr(module, "_tile", lambda *ranges: {"BLOCK_R": 8, "BLOCK_C": 8})  # noqa: ARG005
+    monkeypatch.setattr(operators, "_MULTIPROCESSORS", 16)
+    monkeypatch.setattr(operators, "_tile", lambda *ranges: {"BLOCK_R": 8, "BLOCK_C": 8})  # noqa: ARG005
     net, x, dy = Depthwise(kind, shape[1], k, d).to(DEVICE), draw(*shape), draw(*shape)
     for conv in net.convs:
         assert isinstance(conv, nn.Conv2d)
-        [share], _ = module._chunks(x, (conv.in_channels, conv.kernel_size[0], conv.dilation[0]))
+        [share], _ = operators._chunks(x, (conv.in_channels, conv.kernel_size[0], conv.dilation[0]))
         assert share.chunks > 1
     assert_right(net, kernel_results(net, x, dy), x, dy, torch.float32)
 
@@ -257,15 +258,15 @@ def test_operators_obey_the_rules_of_custom_operators():
     (middle, middle_bias), (high, high_bias) = parameters(3, 5), parameters(4, 7)
     y = x.detach()
     opcheck = torch.library.opcheck
-    opcheck(module._depthwise, (x, taps, bias, 1))
-    opcheck(module._depthwise_gelu, (x, taps, bias, 1, True))
-    opcheck(module._orders, (x, middle, middle_bias, high, high_bias, 2, 3))
+    opcheck(operators.depthwise, (x, taps, bias, 1))
+    opcheck(operators.depthwise_gelu, (x, taps, bias, 1, True))
+    opcheck(operators.orders, (x, middle, middle_bias, high, high_bias, 2, 3))
     taps, middle, high = taps.detach(), middle.detach(), high.detach()
-    opcheck(module._depthwise_gelu, (y, taps, bias.detach(), 1, False))
-    opcheck(module._depthwise_input_gradient, (y, taps, 1))
-    opcheck(module._depthwise_weight_gradient, (y, y, 3, 1))
-    opcheck(module._orders_input_gradient, (y, middle, high, 2, 3))
-    opcheck(module._orders_weight_gradient, (y, y, middle, high, 2, 3))
+    opcheck(operators.depthwise_gelu, (y, taps, bias.detach(), 1, False))
+    opcheck(operators._depthwise_input_gradient, (y, taps, 1))
+    opcheck(operators._depthwise_weight_gradient, (y, y, 3, 1))
+    opcheck(operators._orders_input_gradient, (y, middle, high, 2, 3))
+    opcheck(operators._orders_weight_gradient, (y, y, middle, high, 2, 3))
 
 
 @runs_kernels
@@ -430,10 +431,10 @@ def test_compiles_for_an_h100_without_one(monkeypatch):
         monkeypatch.setattr(depthwise_triton, name, Compiler(getattr(depthwise_triton, name)))
     x = torch.empty(16, 512, 16, 16, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
     middle, high = torch.empty(25, 192), torch.empty(49, 256)
-    module._depthwise_gelu(x, torch.empty(9, 512), torch.empty(512), 1, True)
-    module._depthwise_weight_gradient(x, x, 3, 1)
-    module._orders(x, middle, middle[0], high, high[0], 2, 3)
-    module._orders_weight_gradient(x, x, middle, high, 2, 3)
+    operators.depthwise_gelu(x, torch.empty(9, 512), torch.empty(512), 1, True)
+    operators._depthwise_weight_gradient(x, x, 3, 1)
+    operators.orders(x, middle, middle[0], high, high[0], 2, 3)
+    operators._orders_weight_gradient(x, x, middle, high, 2, 3)
     assert set(code) == set(KERNELS)
     for name, ptx in code.items():
         loads = [line for line in ptx.splitlines() if "ld.global" in line]
