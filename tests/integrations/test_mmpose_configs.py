@@ -13,7 +13,8 @@ import torch
 
 from moga_st import recipes
 from moga_st.data.pose import human36m
-from moga_st.data.pose.generated import FPS, generate_clip
+from moga_st.data.pose.generated import generate_clip
+from moga_st.data.pose.generated_motions import FPS
 from moga_st.data.pose.mocap import TEST_SUBJECTS, VAL_SUBJECTS
 from moga_st.data.pose.prepared_poses import MotionClip, View, read_clips, write_poses
 from moga_st.data.pose.skeleton import COCO17

@@ -20,7 +20,8 @@ from moga_st.data.draws import Draws, named_uniform
 from moga_st.data.pose.camera import Camera, project, world_to_camera
 from moga_st.data.pose.detector_noise import DetectorNoise, detect
 from moga_st.data.pose.face import canonical_points, face_to_camera
-from moga_st.data.pose.generated import ACTIONS, FPS, generate_clip
+from moga_st.data.pose.generated import ACTIONS, generate_clip
+from moga_st.data.pose.generated_motions import FPS
 from moga_st.data.pose.prepared_poses import MotionClip
 from moga_st.data.pose.random_cameras import look_at, random_views
 from moga_st.data.pose.skeleton import CANONICAL, COCO17, H36M17, JOINTS, Layout, to_canonical, to_h36m17

@@ -15,7 +15,8 @@ import torch
 
 from moga_st.config import Config
 from moga_st.data.pose import human36m, mocap
-from moga_st.data.pose.generated import ACTIONS, FPS, generate_clip
+from moga_st.data.pose.generated import ACTIONS, generate_clip
+from moga_st.data.pose.generated_motions import FPS
 from moga_st.data.pose.prepared_poses import MotionClip, View, read_clips, read_contents
 from moga_st.data.pose.virtual_cameras import VIRTUAL_CAMERAS, virtual_cameras
 from moga_st.errors import BadInput
@@ -126,7 +127,7 @@ def _load(
     if not path.is_file():
         raise BadInput(
             f"{path}: no such file; make it with `moga-st data prepare {command} SRC` (datasets/{command}/README.md "
-            "says what SRC may be), or name its folder with --data-root or MOGA_ST_DATA"
+            "says what SRC may be), or give the data root that it is in (MOGA_ST_DATA)"
         )
     contents = read_contents(path)
     sets: dict[str, list[MotionClip]] = {"train": [], "val": [], "test": []}

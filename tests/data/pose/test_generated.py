@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from moga_st.data.pose.camera import project, world_to_camera
-from moga_st.data.pose.generated import ACTIONS, FPS, LIMITS_DEG, generate_clip
+from moga_st.data.pose.generated import ACTIONS, generate_clip
+from moga_st.data.pose.generated_motions import FPS, LIMITS_DEG
 from moga_st.data.pose.skeleton import BONES, JOINTS, MIRROR, bone_lengths
 from moga_st.data.pose.virtual_cameras import virtual_cameras
 from moga_st.errors import BadInput
