@@ -69,7 +69,7 @@ class BenchRecipe(BenchModel):
     """Time a recipe's training step, inference and data generation: plain torch, ours, ours compiled."""
 
     batch_sizes: tuple[int, ...] = (1, 16)
-    """Batch sizes of inference; the training step runs at --batch-size."""
+    """Batch sizes of inference; the training step runs at the recipe's."""
     shared: bool = False
     """Time training again while another program keeps one core busy (CPU)."""
     videos: Path | None = None
@@ -197,9 +197,9 @@ def _captured(step: Callable[[], object], calls: int) -> Callable[[], object]:
 
 def _device(args: BenchKernels) -> torch.device:
     if args.repeats < 1:
-        raise BadInput(f"--repeats: expected at least 1, got {args.repeats}")
+        raise BadInput(f"expected at least 1, got {args.repeats}", argument="repeats")
     if min(args.batch_sizes, default=0) < 1:
-        raise BadInput(f"--batch-sizes: expected numbers of at least 1, got {args.batch_sizes}")
+        raise BadInput(f"expected numbers of at least 1, got {args.batch_sizes}", argument="batch_sizes")
     return setup(args.device)
 
 

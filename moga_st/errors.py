@@ -11,7 +11,16 @@ class BadInput(Exception):
     """Input the user can mend: the message names it, says what was expected and what to do.
 
     It is no ValueError, so that nobody who expects those swallows it.
+
+    Args:
+        message: what was expected and what to do.
+        argument: the argument or field that it is about, if it is about one; the text begins with it, on the command
+            line as the flag that it is there.
     """
+
+    def __init__(self, message: str, *, argument: str = ""):
+        super().__init__(f"{argument}: {message}" if argument else message)
+        self.message, self.argument = message, argument
 
 
 class RunFailed(RuntimeError):

@@ -220,8 +220,8 @@ def failure(what: str, step: int, folder: Path) -> str:
     last = folder / "last.pt"
     kept = f"{last} keeps the last good state" if last.exists() else "nothing had been saved yet"
     return (
-        f"update {step}: {what}; {kept}. Lower the learning rate (--optim.lr), clip gradients "
-        "(--optim.clip-norm 1) or train in float32 (--precision float32)"
+        f"update {step}: {what}; {kept}. Lower the learning rate (optim.lr), clip gradients "
+        "(optim.clip_norm) or train in float32 (precision)"
     )
 
 
@@ -258,7 +258,7 @@ def full_disk(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT, errno.EEXIST):
-            raise BadInput(f"{folder} cannot be written ({error}); name another folder with --runs") from error
+            raise BadInput(f"{folder} cannot be written ({error}); name another folder", argument="runs") from error
         raise RunFailed(
             f"{folder} cannot be written: {error}. What was saved before is whole; free some space and repeat "
             "the command"

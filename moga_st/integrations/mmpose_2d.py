@@ -59,20 +59,21 @@ class PeopleFinder:
         detector_weights: Path | None = None,
     ):
         inferencer, default_detectors = _import_mmpose()
-        config, url = _find_config("mmpose", pose2d, "--pose2d")
-        weights = _find_weights(pose2d_weights, url, pose2d, "--pose2d-weights")
+        config, url = _find_config("mmpose", pose2d, "pose2d")
+        weights = _find_weights(pose2d_weights, url, pose2d, "pose2d_weights")
         tensors = _tensors(weights)
         options: dict[str, Any] = {"det_model": WHOLE_IMAGE}
         boxes, box_tensors = None, {}
         if config.get("data_mode", "topdown") == "topdown" and detector != WHOLE_IMAGE:
             name = detector or default_detectors["human"]["model"]
-            found, det_url = _find_config("mmdet", name, "--detector")
+            found, det_url = _find_config("mmdet", name, "detector")
             if detector is None:
                 det_url = default_detectors["human"]["weights"]
             try:
-                boxes = _find_weights(detector_weights, det_url, name, "--detector-weights")
+                boxes = _find_weights(detector_weights, det_url, name, "detector_weights")
             except BadInput as error:
-                raise BadInput(f"{error}; or take the whole image as the box with --detector {WHOLE_IMAGE}") from error
+                otherwise = f'or take the whole image as the box, which is the detector "{WHOLE_IMAGE}"'
+                raise BadInput(f"{error.message}; {otherwise}", argument=error.argument) from error
             box_tensors = _tensors(boxes)
             # mmpose takes a config's file here and no config
             options = {"det_model": found.filename, "det_weights": str(boxes), "det_cat_ids": (0,)}
@@ -97,7 +98,7 @@ class PeopleFinder:
             with _quiet():
                 answer = next(iter(self._inferencer(bgr, return_datasamples=True)))
         except ImportError as error:  # an operator of the detector
-            raise BadInput(f"{error}; choose another --detector, such as RTMDet or YOLOX") from error
+            raise BadInput(f"{error}; choose another, such as RTMDet or YOLOX", argument="detector") from error
         people = answer["predictions"][0].pred_instances
         points = np.concatenate([people.keypoints[..., :2], people.keypoint_scores[..., None]], axis=-1)
         if self._detects:
@@ -138,7 +139,7 @@ def _import_mmpose() -> tuple[Any, dict[str, dict[str, Any]]]:
     """The inferencer's class and mmpose's default detectors by what they detect."""
     otherwise = (
         ". Without it, give the 2D keypoints that another program found, a file of COCO, OpenPose, AlphaPose or "
-        "mmpose, and the video with --video"
+        "mmpose, and the video beside it"
     )
     with importing("finding people in a video", otherwise), _quiet(), _mmdet_on_mmcv_lite():
         for name in ("mmpose", "mmdet.models", "mmdet.apis"):
@@ -175,7 +176,7 @@ def _mmdet_on_mmcv_lite() -> Iterator[None]:
                 del bricks.MultiScaleDeformableAttention
 
 
-def _find_config(scope: str, name: str, flag: str) -> tuple[Any, str | None]:
+def _find_config(scope: str, name: str, argument: str) -> tuple[Any, str | None]:
     """A config by file, name or alias, and the address of the weights published for it."""
     config_class = importlib.import_module("mmengine.config").Config
     if Path(name).is_file():
@@ -192,19 +193,20 @@ def _find_config(scope: str, name: str, flag: str) -> tuple[Any, str | None]:
             known.setdefault(key.lower(), model)
     model = known.get(name.lower())
     if model is None:
-        raise BadInput(f"{flag} {name}: no such file, and {scope} has no config of this name{nearest(name, known)}")
+        known_as = f"{scope} has no config of this name{nearest(name, known)}"
+        raise BadInput(f"{name}: no such file, and {known_as}", argument=argument)
     weights = model.get("Weights")
     return config_class.fromfile(Path(folder) / model["Config"]), weights[0] if isinstance(weights, list) else weights
 
 
-def _find_weights(given: Path | None, url: str | None, config: str, flag: str) -> Path:
+def _find_weights(given: Path | None, url: str | None, config: str, argument: str) -> Path:
     """The file given, or the published one, downloaded unless it is there."""
     if given is not None:
         if not given.is_file():
-            raise BadInput(f"{given}: no such file; {flag} takes the checkpoint (.pth) of {config}")
+            raise BadInput(f"{given}: no such file; expected the checkpoint (.pth) of {config}", argument=argument)
         return given
     if url is None:
-        raise BadInput(f"{config}: no published weights are known for it; name its checkpoint (.pth) with {flag}")
+        raise BadInput(f"no published weights are known for {config}; give its checkpoint (.pth)", argument=argument)
     # mmengine downloads to the same place, but then loads without torch's guard
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urllib.parse.urlparse(url).path).name
     if not path.is_file():
@@ -213,7 +215,7 @@ def _find_weights(given: Path | None, url: str | None, config: str, flag: str) -
             torch.hub.download_url_to_file(url, str(path))
         except OSError as error:
             raise BadInput(
-                f"{url}: cannot be downloaded ({error}); put that file at {path}, or name it with {flag}"
+                f"{url} cannot be downloaded ({error}); put that file at {path}, or give it", argument=argument
             ) from error
     return path
 

@@ -86,7 +86,7 @@ class LPIPS:
                 target = Path(torch.hub.get_dir()) / "checkpoints" / "alexnet-owt-7be5be79.pth"
                 raise BadInput(
                     f"LPIPS needs torchvision's AlexNet weights, which cannot be downloaded ({error}); put the "
-                    f"file at {target}, or evaluate without --lpips"
+                    f"file at {target}, or evaluate without LPIPS"
                 ) from error
 
     @torch.no_grad()

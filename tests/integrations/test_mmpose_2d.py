@@ -99,15 +99,15 @@ def test_published_weights_that_cannot_be_had_are_named_with_their_place(tmp_pat
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     url = "https://example.org/a/net-1234abcd.pth"
     with pytest.raises(BadInput) as error:
-        mmpose_2d._find_weights(None, url, "net", "--pose2d-weights")
-    for part in (url, "no network", str(tmp_path / "checkpoints" / "net-1234abcd.pth"), "--pose2d-weights"):
+        mmpose_2d._find_weights(None, url, "net", "pose2d_weights")
+    for part in (url, "no network", str(tmp_path / "checkpoints" / "net-1234abcd.pth"), "pose2d_weights: "):
         assert part in str(error.value)
     (tmp_path / "checkpoints" / "net-1234abcd.pth").write_bytes(b"")  # put there, it is taken
-    assert mmpose_2d._find_weights(None, url, "net", "--x") == tmp_path / "checkpoints" / "net-1234abcd.pth"
-    with pytest.raises(BadInput, match=r"gone\.pth: no such file; --x takes the checkpoint"):
-        mmpose_2d._find_weights(tmp_path / "gone.pth", url, "net", "--x")
-    with pytest.raises(BadInput, match=r"name its checkpoint .* with --x"):
-        mmpose_2d._find_weights(None, None, "mine.py", "--x")
+    assert mmpose_2d._find_weights(None, url, "net", "x") == tmp_path / "checkpoints" / "net-1234abcd.pth"
+    with pytest.raises(BadInput, match=r"x: .*gone\.pth: no such file; expected the checkpoint"):
+        mmpose_2d._find_weights(tmp_path / "gone.pth", url, "net", "x")
+    with pytest.raises(BadInput, match=r"x: no published weights are known for mine\.py; give its checkpoint"):
+        mmpose_2d._find_weights(None, None, "mine.py", "x")
 
 
 # --- with mmpose
@@ -313,9 +313,11 @@ def test_without_weights_the_error_names_the_file_the_place_and_the_flags(pose_w
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    with pytest.raises(BadInput, match=r"td-hm_mobilenetv2_\S+\.pth: cannot be downloaded.*--pose2d-weights"):
+    with pytest.raises(BadInput, match=r"pose2d_weights: .*td-hm_mobilenetv2_\S+\.pth cannot be downloaded"):
         PeopleFinder(CPU, CONFIG)
-    with pytest.raises(BadInput, match=r"rtmdet_m_\S+\.pth.*--detector-weights; or .* --detector whole-image"):
+    with pytest.raises(
+        BadInput, match=r'detector_weights: .*rtmdet_m_\S+\.pth.*, or give it; or .* the detector "whole-image"'
+    ):
         PeopleFinder(CPU, CONFIG, pose_weights)
     with pytest.raises(BadInput, match="rtmpose-m"):  # the default, by its alias
         PeopleFinder(CPU)

