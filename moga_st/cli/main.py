@@ -13,6 +13,7 @@ import sys
 import warnings
 from typing import NoReturn
 
+from moga_st.cli.last_word import tell
 from moga_st.errors import BadInput, Interrupted, RunFailed, nearest
 
 VERBS = {
@@ -92,8 +93,10 @@ def _one_line(message: object) -> str:
 
 
 def _warning(message: object, *_: object) -> str:
-    """How a warning looks: where it was raised is nothing to a user."""
-    return f"moga-st: warning: {_one_line(message)}\n"
+    """How a warning looks: where it was raised is nothing to a user.  Under torchrun one process speaks for all."""
+    from moga_st.config import launched
+
+    return "" if launched() and os.environ["RANK"] != "0" else f"moga-st: warning: {_one_line(message)}\n"
 
 
 def _say(error: BaseException) -> int:
@@ -102,7 +105,8 @@ def _say(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError):
         return 0  # nobody reads on
     if isinstance(error, BadInput):
-        code, message = 2, str(error)
+        flag = f"--{error.argument.replace('_', '-')}: " if error.argument else ""
+        code, message = 2, f"{flag}{error.message}"
     elif isinstance(error, RunFailed):
         code, message = 1, str(error)
     elif isinstance(error, KeyboardInterrupt):
@@ -115,8 +119,5 @@ def _say(error: BaseException) -> int:
         code, message = 1, str(error)
     else:
         message = f"{type(error).__name__}: {error}; an error of moga-st's own: {DEBUG}=1 shows where"
-    from moga_st.config import launched
-
-    if os.environ.get("RANK", "0") == "0" or not launched():  # under torchrun one process speaks for all
-        print(f"moga-st: {_one_line(message)}", file=sys.stderr)
+    tell(f"moga-st: {_one_line(message)}")
     return code
