@@ -9,9 +9,6 @@ Expected time and score: not measured yet.
     moga-st eval runs/cmu_moga_243f
 """
 
-import sys
-
-from moga_st.cli import main
 from moga_st.engine import RunConfig
 from moga_st.models.lifter import LifterConfig
 from moga_st.optim import OptimConfig
@@ -28,7 +25,3 @@ def config() -> RunConfig:
         batch_size=8,
         validate_every=2_000,
     )
-
-
-if __name__ == "__main__":
-    main(["train", __file__, *sys.argv[1:]])

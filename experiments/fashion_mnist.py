@@ -8,9 +8,6 @@ Budget: 24 epochs.  Not run yet: one core of a busy machine trained 20 images a 
     moga-st train fashion_mnist --model timm_model --model.name convnext_atto --model.patch-size 2
 """
 
-import sys
-
-from moga_st.cli import main
 from moga_st.data.augment import MixConfig, ShiftConfig
 from moga_st.data.images import FashionMNISTImagesConfig
 from moga_st.engine import RunConfig
@@ -35,7 +32,3 @@ def config() -> RunConfig:
         batch_size=128,
         validate_every=EPOCH,
     )
-
-
-if __name__ == "__main__":
-    main(["train", __file__, *sys.argv[1:]])

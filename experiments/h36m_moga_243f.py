@@ -9,9 +9,6 @@ Expected time and score: not measured; the data need a licence.
     moga-st eval runs/h36m_moga_243f
 """
 
-import sys
-
-from moga_st.cli import main
 from moga_st.data.pose.sources import Human36MConfig
 from moga_st.engine import RunConfig
 from moga_st.models.lifter import LifterConfig
@@ -31,7 +28,3 @@ def config() -> RunConfig:
         batch_size=8,
         validate_every=10_000,
     )
-
-
-if __name__ == "__main__":
-    main(["train", __file__, *sys.argv[1:]])

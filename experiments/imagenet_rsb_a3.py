@@ -9,10 +9,8 @@ Expected time: a day on eight GPUs; not run here.
 """
 
 import dataclasses
-import sys
 from pathlib import Path
 
-from moga_st.cli import main
 from moga_st.data.augment import MixConfig, TimmAugmentConfig
 from moga_st.data.images import FolderConfig
 from moga_st.engine import RunConfig
@@ -42,7 +40,3 @@ def config(size: str = "xt") -> RunConfig:
         batch_size=2048,
         validate_every=5 * EPOCH,
     )
-
-
-if __name__ == "__main__":
-    main(["train", __file__, *sys.argv[1:]])

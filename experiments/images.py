@@ -9,10 +9,8 @@ Expected time: about 3,000 updates suffice for some thousand images when --init 
     moga-st train images --task.data.folder my_images --init moganet_xt.safetensors
 """
 
-import sys
 from pathlib import Path
 
-from moga_st.cli import main
 from moga_st.data.augment import MixConfig, TimmAugmentConfig
 from moga_st.data.images import FolderConfig
 from moga_st.engine import RunConfig
@@ -35,7 +33,3 @@ def config() -> RunConfig:
         batch_size=32,
         validate_every=250,
     )
-
-
-if __name__ == "__main__":
-    main(["train", __file__, *sys.argv[1:]])

@@ -10,9 +10,6 @@ Expected time: not measured yet; it needs a GPU.
     moga-st eval runs/kth
 """
 
-import sys
-
-from moga_st.cli import main
 from moga_st.engine import RunConfig
 from moga_st.models.simvp import MogaTranslatorConfig, SimVPConfig
 from moga_st.optim import OptimConfig
@@ -31,7 +28,3 @@ def config() -> RunConfig:
         batch_size=16,
         validate_every=1_625,
     )
-
-
-if __name__ == "__main__":
-    main(["train", __file__, *sys.argv[1:]])

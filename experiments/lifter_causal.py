@@ -10,10 +10,8 @@ Expected time and score: see experiments/README.md.
     moga-st lift runs/lifter_causal --camera 0
 """
 
-import sys
 from dataclasses import replace
 
-from moga_st.cli import main
 from moga_st.engine import RunConfig
 from moga_st.recipes import load
 
@@ -28,7 +26,3 @@ def config() -> RunConfig:
         steps=4000,
         validate_every=500,
     )
-
-
-if __name__ == "__main__":
-    main(["train", __file__, *sys.argv[1:]])

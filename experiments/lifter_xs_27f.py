@@ -10,9 +10,6 @@ Expected time and score: see experiments/README.md.
     moga-st eval runs/lifter_xs_27f
 """
 
-import sys
-
-from moga_st.cli import main
 from moga_st.engine import RunConfig
 from moga_st.models.lifter import LifterConfig
 from moga_st.optim import OptimConfig
@@ -37,7 +34,3 @@ def config() -> RunConfig:
         batch_size=16,
         validate_every=500,
     )
-
-
-if __name__ == "__main__":
-    main(["train", __file__, *sys.argv[1:]])

@@ -8,9 +8,6 @@ Expected time: not measured yet; it needs a GPU.
     moga-st eval runs/mfmnist_simvp_moga
 """
 
-import sys
-
-from moga_st.cli import main
 from moga_st.data.video.digits import FashionMNISTConfig
 from moga_st.engine import RunConfig
 from moga_st.models.simvp import SimVPConfig
@@ -28,7 +25,3 @@ def config() -> RunConfig:
         batch_size=16,
         validate_every=6_250,  # 10 epochs
     )
-
-
-if __name__ == "__main__":
-    main(["train", __file__, *sys.argv[1:]])

@@ -8,9 +8,6 @@ Expected time and score: see experiments/README.md.
     moga-st eval runs/mmnist_compact
 """
 
-import sys
-
-from moga_st.cli import main
 from moga_st.engine import RunConfig
 from moga_st.models.simvp import MogaTranslatorConfig, SimVPConfig
 from moga_st.optim import OptimConfig
@@ -32,7 +29,3 @@ def config() -> RunConfig:
         batch_size=8,
         validate_every=2_000,
     )
-
-
-if __name__ == "__main__":
-    main(["train", __file__, *sys.argv[1:]])

@@ -7,9 +7,6 @@ Expected time and score: two minutes on two cores, MSE 109 where copying the las
     moga-st eval runs/mmnist_demo
 """
 
-import sys
-
-from moga_st.cli import main
 from moga_st.engine import RunConfig
 from moga_st.models.simvp import MogaTranslatorConfig, SimVPConfig
 from moga_st.optim import OptimConfig
@@ -29,7 +26,3 @@ def config() -> RunConfig:
         batch_size=8,
         validate_every=300,
     )
-
-
-if __name__ == "__main__":
-    main(["train", __file__, *sys.argv[1:]])

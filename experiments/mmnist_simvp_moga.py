@@ -9,9 +9,6 @@ Expected time: not measured yet; it needs a GPU.
     moga-st eval runs/mmnist_simvp_moga
 """
 
-import sys
-
-from moga_st.cli import main
 from moga_st.engine import RunConfig
 from moga_st.models.simvp import SimVPConfig
 from moga_st.optim import OptimConfig
@@ -28,7 +25,3 @@ def config() -> RunConfig:
         batch_size=16,
         validate_every=6_250,  # 10 epochs
     )
-
-
-if __name__ == "__main__":
-    main(["train", __file__, *sys.argv[1:]])

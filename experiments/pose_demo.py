@@ -8,9 +8,6 @@ Expected time and score: a minute on two cores, MPJPE 45 mm where the mean pose 
     moga-st eval runs/pose_demo
 """
 
-import sys
-
-from moga_st.cli import main
 from moga_st.data.pose.sources import GeneratedConfig
 from moga_st.engine import RunConfig
 from moga_st.models.lifter import LifterConfig
@@ -28,7 +25,3 @@ def config() -> RunConfig:
         batch_size=16,
         validate_every=250,
     )
-
-
-if __name__ == "__main__":
-    main(["train", __file__, *sys.argv[1:]])

@@ -9,9 +9,6 @@ Expected time and score: not measured yet; it needs a GPU.
     moga-st eval runs/sevir
 """
 
-import sys
-
-from moga_st.cli import main
 from moga_st.engine import RunConfig
 from moga_st.metrics.rain import SEVIR_THRESHOLDS
 from moga_st.models.simvp import MogaTranslatorConfig, SimVPConfig
@@ -36,7 +33,3 @@ def config() -> RunConfig:
         batch_size=16,
         validate_every=5_000,
     )
-
-
-if __name__ == "__main__":
-    main(["train", __file__, *sys.argv[1:]])
