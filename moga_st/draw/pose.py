@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -153,23 +153,37 @@ def save_lift(
     strip = sheet_of(picked, title, legend, [f"{i / fps:.2f} s{UNSEEN if unseen[i] else ''}" for i in columns])
     png, gif, mp4 = (stem.with_name(stem.name + suffix) for suffix in (".png", ".gif", ".mp4"))
     save_png(png, strip)
-    step = math.ceil(fps / GIF_FPS)
-    kept = range(0, min(t, math.ceil(GIF_SECONDS * fps)), step)
-    palette, small = _palette(strip), []
     # photographs need dithering, lines on paper are better without
     dither = Image.Dither.NONE if frames is None else Image.Dither.FLOYDSTEINBERG
+    smaller = partial(Image.Image.quantize, palette=_palette(strip), dither=dither)
+    sheets = (partial(sheet, i, image) for i, image in enumerate(_images(frames, t, size_px)))
+    _animate(gif, mp4, sheets, t, fps, smaller)
+    return [png, gif, mp4]
 
-    def sheets() -> Iterator[Image.Image]:
-        for i, image in enumerate(_images(frames, t, size_px)):
-            whole = sheet(i, image) if i in kept or i % every == 0 else None
+
+def _animate(
+    gif: Path,
+    mp4: Path,
+    sheets: Iterable[Callable[[], Image.Image]],
+    count: int,
+    fps: float,
+    smaller: Callable[[Image.Image], Image.Image],
+) -> None:
+    """The ``count`` sheets, each drawn only where it is wanted: for the video as many as it takes, and as they come by
+    for the GIF, as ``smaller`` makes them, those that it has time for."""
+    step, every = math.ceil(fps / GIF_FPS), drawn_every(count)
+    kept, small = range(0, min(count, math.ceil(GIF_SECONDS * fps)), step), []
+
+    def passing() -> Iterator[Image.Image]:
+        for i, draw in enumerate(sheets):
+            whole = draw() if i in kept or i % every == 0 else None
             if whole is not None and i in kept:
-                small.append(whole.quantize(palette=palette, dither=dither))
+                small.append(smaller(whole))
             if whole is not None and i % every == 0:
                 yield whole
 
-    save_mp4(mp4, sheets(), fps / every, crf=20)
+    save_mp4(mp4, passing(), fps / every, crf=20)
     save_gif(gif, small, _durations_ms(len(small), fps / step))
-    return [png, gif, mp4]
 
 
 def drawn_every(t: int) -> int:

@@ -139,13 +139,8 @@ class PreparedClipsWriter:
             BadInput: no frames, a name that came before, frames of another size or type than those before, values
                 that are not finite, or as many times as fit no frames; the message names the clip and the frame.
         """
-        if name in self._names:
-            raise BadInput(f"clip {name}: comes twice; every clip needs a name of its own")
+        self._check_next(split, name, starts is None, time_s is None)
         part, before = self._parts[split], self._parts[split].first[-1]
-        if part.name and (part.start is None) != (starts is None):
-            raise BadInput(f"clip {name}: the clips of {split} list their windows' starts either all or none")
-        if part.name and (part.time_s is None) != (time_s is None):
-            raise BadInput(f"clip {name}: the clips of {split} have times either all or none")
         moments, digest = Moments(len(self._channels)), hashlib.sha256(f"{split}/{name}".encode())
         n = before
         try:
@@ -158,13 +153,8 @@ class PreparedClipsWriter:
                 if split == "train":
                     moments.add(block)
             count = n - before
-            if count == 0:
-                raise BadInput(f"clip {name}: holds no frames")
             times = None if time_s is None else np.asarray(time_s, np.float64)
-            if times is not None and times.shape != (count,):
-                raise BadInput(f"clip {name}: has {count} frames, but times of shape {times.shape}")
-            if any(not 0 <= s < count for s in starts or ()):
-                raise BadInput(f"clip {name}: has {count} frames, but windows that start outside of them: {starts}")
+            _check_count(name, count, times, starts)
         except BaseException:
             self._undo(split, before)
             raise
@@ -179,6 +169,16 @@ class PreparedClipsWriter:
         self._training.merge(moments)
         self._digest.update(digest.digest())
         return count
+
+    def _check_next(self, split: Split, name: str, no_starts: bool, no_times: bool) -> None:
+        """Refuse a clip that does not go with those before it."""
+        part = self._parts[split]
+        if name in self._names:
+            raise BadInput(f"clip {name}: comes twice; every clip needs a name of its own")
+        if part.name and (part.start is None) != no_starts:
+            raise BadInput(f"clip {name}: the clips of {split} list their windows' starts either all or none")
+        if part.name and (part.time_s is None) != no_times:
+            raise BadInput(f"clip {name}: the clips of {split} have times either all or none")
 
     def finish(self, source: str, standardise: bool | None) -> None:
         """Write what is known only at the end; called by :func:`write_clips`."""
@@ -251,6 +251,16 @@ class PreparedClipsWriter:
                 "one file holds frames of one size and type"
             )
         return frame
+
+
+def _check_count(name: str, count: int, times: np.ndarray | None, starts: Sequence[int] | None) -> None:
+    """Refuse a clip without frames, and times and windows that do not go with its frames."""
+    if count == 0:
+        raise BadInput(f"clip {name}: holds no frames")
+    if times is not None and times.shape != (count,):
+        raise BadInput(f"clip {name}: has {count} frames, but times of shape {times.shape}")
+    if any(not 0 <= s < count for s in starts or ()):
+        raise BadInput(f"clip {name}: has {count} frames, but windows that start outside of them: {starts}")
 
 
 class Moments:
