@@ -124,10 +124,7 @@ def _write_lifted(
 
     stems = [lift_files.stem_of(args.out, source.stem, k) for k in people]
     space = args.space or "world"
-    if not args.overwrite:
-        lift_files.check_free(stems, (*args.formats, *(lift_files.PICTURES if args.draw else ())))
-        if args.report:
-            lift_files.check_free([_page_path(args, source).with_suffix("")], ("html",))
+    _check_free(args, source, stems)
     args.out.mkdir(parents=True, exist_ok=True)
     if video is not None and (turned := lift_files.turned_warning(video)):
         print(escape(f"moga-st: warning: {turned}"), file=sys.stderr)
@@ -164,6 +161,17 @@ def _write_lifted(
         page = _page(args, source, people, motions, video, from_0=is_video)
         results[0]["written"].append(str(page))
     return results
+
+
+def _check_free(args: Lift, source: Path, stems: list[Path]) -> None:
+    """Refuse to write over what is there, unless that was asked for."""
+    from moga_st.infer import lift_files
+
+    if args.overwrite:
+        return
+    lift_files.check_free(stems, (*args.formats, *(lift_files.PICTURES if args.draw else ())))
+    if args.report:
+        lift_files.check_free([_page_path(args, source).with_suffix("")], ("html",))
 
 
 def _print(args: Lift, results: list[dict[str, Any]], about: dict[str, Any]) -> None:

@@ -84,16 +84,11 @@ def _train(config: RunConfig, runtime: Runtime, device: torch.device, group: Sha
     run = Run(run_folder(config, runtime.runs, task.spec), config, task, net, model)
     state = run.resume(net, average, optimiser)
     net.train()
-    if not state.precision:
-        state.precision = choose(config.precision, device, partial(_try, config, runtime, task, net, group))
-    decided = state.steps > 0 or config.minutes is None
-    state.steps = state.steps or config.steps
-    if not decided:
-        state.steps = _steps(config, runtime, task, net, group, state.precision)
-    config = computed = dataclasses.replace(config, precision=state.precision, steps=state.steps)
+    decided_before = state.steps > 0 or config.minutes is None
+    config = _decide(config, runtime, task, net, group, state)
     report(f"{config.name}: {run.parameters / 1e6:.3f} M parameters, {state.precision} on {device}", *announce(task))
     called = dist.wrap(with_own_loss(net), device)
-    update = Update(computed, task, net, called, average, optimiser, runtime, group)
+    update = Update(config, task, net, called, average, optimiser, runtime, group)
     update.loss_sum += state.loss_sum if run.main else 0.0
     scored = average if group is None else Spread(average, group)
     session = Session(config, task, run, state, update, net, average, scored, optimiser)
@@ -103,7 +98,7 @@ def _train(config: RunConfig, runtime: Runtime, device: torch.device, group: Sha
     feed = Feed(task.fetch, state.step * parts, config.steps * parts)
 
     with run.open(state.step), Signals() as signals, progress_bar(config, state.step) as bar, feed:
-        if not decided:
+        if not decided_before:
             session.save()  # from here on a run that was killed keeps to it
         if state.best is None and state.step == config.steps:
             session.validate(bar)
@@ -130,6 +125,20 @@ def _train(config: RunConfig, runtime: Runtime, device: torch.device, group: Sha
                 if signum:
                     raise Interrupted(signum)
     return run.folder
+
+
+def _decide(
+    config: RunConfig, runtime: Runtime, task: Task, net: nn.Module, group: Shards | None, state: RunState
+) -> RunConfig:
+    """The config with what it left to this machine, precision and number of updates; ``state`` keeps them, so that a
+    run that goes on elsewhere keeps to them."""
+    device = next(net.parameters()).device
+    if not state.precision:
+        state.precision = choose(config.precision, device, partial(_try, config, runtime, task, net, group))
+    if not state.steps:
+        timed = config.minutes is not None
+        state.steps = _steps(config, runtime, task, net, group, state.precision) if timed else config.steps
+    return dataclasses.replace(config, precision=state.precision, steps=state.steps)
 
 
 @dataclass
