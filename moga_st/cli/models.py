@@ -8,10 +8,12 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tyro.conf import Positional
+
 from moga_st import recipes
 from moga_st.cli.parsing import parse
 from moga_st.cli.tables import table
-from moga_st.errors import BadInput
+from moga_st.errors import BadInput, nearest
 
 if TYPE_CHECKING:
     from moga_st.config import ModelConfig
@@ -20,8 +22,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Models:
-    """List every model with its parameters and multiply-adds (the field's "FLOPs") for one example."""
+    """List every model with its parameters and multiply-adds (the field's "FLOPs") for one example; or one model with
+    its layers."""
 
+    name: Positional[str] = ""
+    """A model or a recipe; if left out, all of them."""
+    layers: bool = False
+    """Of one model: parameters, multiply-adds and time of every layer."""
+    depth: int = 2
+    """How deep layers are told apart: 1 for the network's own parts."""
+    repeats: int = 5
+    """Timed passes of one example; the median counts."""
+    device: str = "auto"
+    """Where they run: auto (CUDA if there is one), cpu, cuda, cuda:N or mps."""
     json: bool = False
     """Print JSON."""
 
@@ -34,6 +47,12 @@ def run(argv: list[str]) -> None:
 
     told = _published()
     known = named_models() | {name: recipes.load(name).model for name in recipes.names()}
+    if args.name and args.name not in known:
+        raise BadInput(f"no model {args.name!r}{nearest(args.name, known)}; `moga-st models` lists them")
+    if args.layers:
+        _layers(args, known)
+        return
+    known = {args.name: known[args.name]} if args.name else known
     rows = []
     for name, config in known.items():
         try:
@@ -58,6 +77,37 @@ def run(argv: list[str]) -> None:
     head = ["model", "kind", "input", "params (M)", "MACs (G)", "published: params", "MACs", "top-1 on ImageNet"]
     print(table([head, *map(_cells, rows)]))
     print(f"\n{COUNTING_RULE}.\nPublished: arXiv 2211.03295; its top-1 was measured there, not here.")
+
+
+def _layers(args: Models, known: dict[str, ModelConfig]) -> None:
+    import torch
+
+    from moga_st.analyse.layers import layers
+    from moga_st.device import setup
+    from moga_st.models import to_device
+
+    if not args.name:
+        raise BadInput("layers are told of one model; name it")
+    if min(args.depth, args.repeats) < 1:
+        raise BadInput(f"depth, repeats: expected at least 1, got {args.depth}, {args.repeats}")
+    device, config = setup(args.device), known[args.name]
+    found = layers(
+        to_device(config.build(), device).eval(),
+        torch.rand(1, *config.example_shape, device=device),
+        args.depth,
+        args.repeats,
+    )
+    if args.json:
+        print(json.dumps([row._asdict() for row in found], indent=2))
+        return
+    params, macs, ms = (sum(getattr(row, f) for row in found) for f in ("params", "macs", "ms"))
+    rows = [["layer", "kind", "output", "params (M)", "MACs (G)", "share", "ms", "share"]]
+    for row in found:
+        shape = "x".join(map(str, row.shape))
+        counts = [f"{row.params / 1e6:.3f}", f"{row.macs / 1e9:.3f}", f"{row.macs / max(macs, 1):.1%}"]
+        rows.append([row.name, row.kind, shape, *counts, f"{row.ms:.2f}", f"{row.ms / ms:.1%}"])
+    rows.append(["all", "", "", f"{params / 1e6:.3f}", f"{macs / 1e9:.3f}", "", f"{ms:.2f}", ""])
+    print(table(rows))
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
