@@ -19,10 +19,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from moga_st.config import Config
 from moga_st.errors import BadInput
-from moga_st.storage import check_size, open_picture, read_bytes, unpack_gzip
+from moga_st.storage import check_size, open_picture, read_bytes, read_pickle, unpack_gzip
 
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2"}
 MOST_PIXELS = 200_000_000
+LONGEST = 200  # times as long as wide: resizing a thread of pixels to a network's size would fill the memory
 RGB, GREY = ("red", "green", "blue"), ("grey",)
 Split = Literal["train", "val", "test"]
 
@@ -179,38 +180,82 @@ class FashionMNISTImagesConfig(MNISTImagesConfig, kind="fashion_mnist_images"):
 
 
 @dataclass(frozen=True)
+class KuzushijiMNISTImagesConfig(MNISTImagesConfig, kind="kmnist_images"):
+    """Kuzushiji-MNIST (arXiv 1812.01718): 60,000 and 10,000 grey cursive hiragana of 28x28, in idx files."""
+
+    folders: ClassVar[tuple[str, ...]] = (".", "kmnist", "KMNIST/raw")
+    classes: ClassVar[tuple[str, ...]] = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
+    title: ClassVar[str] = "Kuzushiji-MNIST"
+
+
+@dataclass(frozen=True)
 class CIFARConfig(ImagesConfig, kind="cifar"):
-    """CIFAR-10 or CIFAR-100 (Krizhevsky 2009): 50,000 and 10,000 images of 32x32, in the binary version's files."""
+    """CIFAR-10 or CIFAR-100 (Krizhevsky 2009): 50,000 and 10,000 images of 32x32, in the files of the binary version or
+    of the Python version, which torchvision fetches (pickles, of which only plain data is taken)."""
 
     classes: Literal[10, 100] = 10
     """Which of the two."""
 
     def load(self, root: Path) -> Images:
-        if self.classes == 10:
-            folder, meta = "cifar-10-batches-bin", "batches.meta.txt"
-            files, labels = [f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin"], 1
-        else:  # a coarse label stands before the fine one
-            folder, meta, files, labels = "cifar-100-binary", "fine_label_names.txt", ["train.bin", "test.bin"], 2
         title = f"CIFAR-{self.classes}"
-        folders = [root / folder, root, root / "cifar", root / "cifar10" / folder]
-        *paths, names = _find(title, folders, [*files, meta])
-        classes = tuple(read_bytes(names).decode().split())
-        parts = []
-        for chosen in (paths[:-1], paths[-1:]):
-            rows = [np.frombuffer(read_bytes(p), np.uint8) for p in chosen]
-            bad = next((p for p, r in zip(chosen, rows, strict=True) if not r.size or r.size % (labels + 3072)), None)
-            if bad is not None:
-                raise BadInput(
-                    f"{bad}: {title}'s images are {labels + 3072} bytes each, this is no multiple; fetch it again"
-                )
-            table = np.concatenate(rows).reshape(-1, labels + 3072)
-            pixels = np.ascontiguousarray(table[:, labels:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
-            parts.append(Part(table[:, labels - 1].astype(np.int64), array=pixels))
-        if len(classes) != self.classes or max(p.labels.max() for p in parts) >= self.classes:
+        if self.classes == 10:
+            binary, meta, python = "cifar-10-batches-bin", "batches.meta.txt", "cifar-10-batches-py"
+            batches = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
+            keys = ("labels", "label_names")
+            python_meta = "batches.meta"
+        else:
+            binary, meta, python = "cifar-100-binary", "fine_label_names.txt", "cifar-100-python"
+            batches, keys, python_meta = ["train", "test"], ("fine_labels", "fine_label_names"), "meta"
+        places = [root, root / "cifar", root / "cifar10", root / "cifar100"]
+        if any((place / python).is_dir() for place in places):
+            *paths, names = _find(title, [p / python for p in places], [*batches, python_meta])
+            classes = _cifar_value(names, keys[1], list)
+            read = [_cifar_pickle(p, keys[0]) for p in paths]
+        else:
+            labels = 1 if self.classes == 10 else 2  # a coarse label stands before the fine one
+            folders = [p / binary for p in places] + places
+            *paths, names = _find(title, folders, [*(f"{b}.bin" for b in batches), meta])
+            classes = read_bytes(names).decode(errors="replace").split()
+            read = [_cifar_binary(p, labels, title) for p in paths]
+        if len(classes) != self.classes or max(int(numbers.max()) for _, numbers in read) >= self.classes:
             raise BadInput(
                 f"{names}: has {len(classes)} names, expected {self.classes} that fit the labels; fetch it again"
             )
-        return _held_out(title, classes, RGB, *parts)
+        train, test = read[:-1], read[-1]
+        pixels, numbers = (np.concatenate(x) for x in zip(*train, strict=True))
+        return _held_out(
+            title, tuple(map(str, classes)), RGB, Part(numbers, array=pixels), Part(test[1], array=test[0])
+        )
+
+
+def _cifar_binary(path: Path, labels: int, title: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images (n, 32, 32, 3) and classes (n,) of rows: ``labels`` bytes, of which the last counts, and the pixels."""
+    row = np.frombuffer(read_bytes(path), np.uint8)
+    if not row.size or row.size % (labels + 3072):
+        raise BadInput(f"{path}: {title}'s images are {labels + 3072} bytes each, this is no multiple; fetch it again")
+    table = row.reshape(-1, labels + 3072)
+    return _cifar_pixels(table[:, labels:]), table[:, labels - 1].astype(np.int64)
+
+
+def _cifar_pickle(path: Path, key: str) -> tuple[np.ndarray, np.ndarray]:
+    """The same of a pickled dict."""
+    data, numbers = _cifar_value(path, "data", np.ndarray), _cifar_value(path, key, list)
+    fits = data.dtype == np.uint8 and data.ndim == 2 and data.shape[1] == 3072 and len(data) == len(numbers) > 0
+    if not fits or not all(isinstance(n, int) and 0 <= n < 256 for n in numbers):
+        raise BadInput(f"{path}: expected uint8 images (n, 3072) under 'data' and n {key}; fetch it again")
+    return _cifar_pixels(data), np.array(numbers, np.int64)
+
+
+def _cifar_value(path: Path, key: str, kind: type) -> Any:
+    content = read_pickle(path)
+    value = content.get(key, content.get(key.encode())) if isinstance(content, dict) else None
+    if not isinstance(value, kind):
+        raise BadInput(f"{path}: expected a dict with {key!r}; fetch it again")
+    return [v.decode(errors="replace") if isinstance(v, bytes) else v for v in value] if kind is list else value
+
+
+def _cifar_pixels(rows: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
 
 
 def read_image(path: Path, channels: int = 3) -> np.ndarray:
@@ -227,6 +272,8 @@ def read_image(path: Path, channels: int = 3) -> np.ndarray:
                 raise BadInput(f"{path}: has {image.n_frames} frames, expected a still image; save one of them alone")  # type: ignore[attr-defined]
             if image.width * image.height > MOST_PIXELS:
                 raise BadInput(f"{path}: {image.width}x{image.height} pixels, expected at most {MOST_PIXELS:,}")
+            if max(image.size) > LONGEST * min(image.size):
+                raise BadInput(f"{path}: {image.width}x{image.height} pixels, expected sides of at most 1:{LONGEST}")
             check_size(path, "the picture with what is made of it", image.width * image.height * 16)
             return _pixels(ImageOps.exif_transpose(image), path, channels)
     except BadInput:

@@ -1,4 +1,5 @@
 import gzip
+import pickle
 import struct
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from moga_st.data.images import (
     CIFARConfig,
     FashionMNISTImagesConfig,
     FolderConfig,
+    KuzushijiMNISTImagesConfig,
     MNISTImagesConfig,
     find_images,
     read_image,
@@ -55,6 +57,9 @@ def test_an_image_is_turned_as_its_exif_says(tmp_path):
     exif[0x0112] = 6  # stored lying on its side: turn it by 90 degrees to the right
     Image.fromarray(np.rot90(rgb)).save(tmp_path / "x.png", exif=exif)
     assert np.array_equal(read_image(tmp_path / "x.png"), rgb)
+    exif[0x0112] = 2  # mirrored
+    Image.fromarray(rgb[:, ::-1]).save(tmp_path / "x.tif", exif=exif)
+    assert np.array_equal(read_image(tmp_path / "x.tif"), rgb)
 
 
 def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path):
@@ -105,6 +110,12 @@ def test_what_cannot_be_used_is_refused_in_one_line(tmp_path):
     refused(tmp_path / "f.tif", "floating-point")
     Image.fromarray(np.array([[70_000]], np.int32)).save(tmp_path / "i.tif")
     refused(tmp_path / "i.tif", "beyond 16 bits")
+    frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:])
+    refused(tmp_path / "a.webp", "has 3 frames")
+    Image.new("L", (201, 1)).save(tmp_path / "thread.png")
+    refused(tmp_path / "thread.png", "201x1 pixels")
+    Image.new("L", (200, 1)).save(tmp_path / "strip.png")
+    assert read_image(tmp_path / "strip.png").shape == (1, 200, 3)
 
 
 def test_images_of_a_folder_are_found(tmp_path):
@@ -194,7 +205,14 @@ def idx_set(root: Path, train: int = 24, test: int = 5) -> None:
         write_idx(root / f"{name}-labels-idx1-ubyte{suffix}", labels)
 
 
-@pytest.mark.parametrize(("config", "place"), [(MNISTImagesConfig(), "MNIST/raw"), (FashionMNISTImagesConfig(), ".")])
+@pytest.mark.parametrize(
+    ("config", "place"),
+    [
+        (MNISTImagesConfig(), "MNIST/raw"),
+        (FashionMNISTImagesConfig(), "."),
+        (KuzushijiMNISTImagesConfig(), "KMNIST/raw"),
+    ],
+)
 def test_idx_files_give_images_with_their_labels(tmp_path, config, place):
     idx_set(tmp_path / place)
     images = config.load(tmp_path)
@@ -252,4 +270,52 @@ def test_cifars_binary_files(tmp_path, classes):
     assert np.array_equal(images.parts["train"].image(0, 3), written[0][1][1])
     (where / files[0]).write_bytes(b"x" * 100)
     with pytest.raises(BadInput, match="no multiple"):
+        CIFARConfig(classes).load(tmp_path)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("classes", [10, 100])
+@pytest.mark.parametrize("python", [2, 3])
+def test_cifars_pickles_as_torchvision_fetches_them(tmp_path, classes, python):
+    """Python 2 wrote the real ones: their strings are bytes here."""
+    rng = np.random.default_rng(0)
+    where = tmp_path / ("cifar-10-batches-py" if classes == 10 else "cifar-100-python")
+    where.mkdir()
+    batches = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"] if classes == 10 else ["train", "test"]
+    key, names = ("labels", "label_names") if classes == 10 else ("fine_labels", "fine_label_names")
+
+    def write(file: str, content: dict) -> None:
+        if python == 2:
+            content = {
+                k.encode(): [x.encode() if isinstance(x, str) else x for x in v] if isinstance(v, list) else v
+                for k, v in content.items()
+            }
+        (where / file).write_bytes(pickle.dumps(content, 2))
+
+    write("batches.meta" if classes == 10 else "meta", {names: [f"class{i}" for i in range(classes)]})
+    written = []
+    for batch in batches:
+        labels, pixels = rng.integers(0, classes, 6).tolist(), rng.integers(0, 255, (6, 32, 32, 3), np.uint8)
+        coarse = {"coarse_labels": [0] * 6} if classes == 100 else {}
+        write(batch, {"data": pixels.transpose(0, 3, 1, 2).reshape(6, 3072), key: labels, **coarse})
+        written.append((labels, pixels))
+    images = CIFARConfig(classes).load(tmp_path)  # type: ignore[arg-type]
+    assert images.classes[3] == "class3"
+    assert images.parts["test"].labels.tolist() == written[-1][0]
+    assert np.array_equal(images.parts["test"].image(4, 3), written[-1][1][4])
+    assert np.array_equal(images.parts["train"].image(0, 3), written[0][1][1])
+
+    def refused(file: str, content: dict, message: str) -> None:
+        write(file, content)
+        with pytest.raises(BadInput, match=message):
+            CIFARConfig(classes).load(tmp_path)  # type: ignore[arg-type]
+
+    refused(batches[-1], {"data": np.zeros((2, 9), np.uint8), key: [0, 1]}, "expected uint8 images")
+    refused(batches[-1], {"data": np.zeros((2, 3072), np.uint8), key: [0]}, "expected uint8 images")
+    refused(batches[-1], {"data": np.zeros((1, 3072), np.uint8), key: [classes]}, "names, expected")
+    refused(batches[-1], {"data": np.zeros((1, 3072), np.uint8)}, "expected a dict with")
+    (where / batches[-1]).write_bytes(pickle.dumps(Path("x")))  # which code would have to make
+    with pytest.raises(BadInput, match=batches[-1]):
+        CIFARConfig(classes).load(tmp_path)  # type: ignore[arg-type]
+    (where / batches[-1]).unlink()
+    with pytest.raises(BadInput, match=f"lacks {batches[-1]}"):
         CIFARConfig(classes).load(tmp_path)  # type: ignore[arg-type]
