@@ -148,6 +148,8 @@ def load_classifier(weights: Path, device: torch.device | str = "cpu", names: Pa
     classes = _names(path, names, facts.get("classes"), head[-1].out_features)
     view = facts.get("test_view", {"size": [224, 224], "crop": 0.9})
     channels = spec.shape[0] if spec is not None and spec.shape[0] else getattr(held.model, "channels", None) or 3
+    if channels not in (1, 3):
+        raise BadInput(f"{path}: takes {channels} channels; images of files have 1 (grey) or 3 (red, green, blue)")
     mean, std = (spec.mean, spec.std) if spec is not None else IMAGENET
     mean, std = (v * channels if len(v) == 1 else v for v in (mean, std))
     look = Look(view["size"][0], view["size"][0], view["crop"], tuple(mean), tuple(std))

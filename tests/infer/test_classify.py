@@ -95,6 +95,17 @@ def test_what_is_no_classifier_is_refused(weights, images, tmp_path):
     assert load_classifier(tmp_path / "c.safetensors").classes == ("class 0", "class 1", "class 2")
 
 
+def test_weights_of_another_size_or_other_channels_are_refused(weights, tmp_path):
+    wider = dataclasses.replace(NET, widths=(16, 8, 8, 8))
+    export_weights(tmp_path / "w2.safetensors", weights[1], wider, ABOUT)
+    with pytest.raises(BadInput, match=r"w2.safetensors: not a checkpoint of this MogaNet: stages.0.embed.0.weight"):
+        load_classifier(tmp_path / "w2.safetensors")
+    five = dataclasses.replace(NET, channels=5)
+    export_weights(tmp_path / "five.safetensors", five.build(), five, ABOUT)
+    with pytest.raises(BadInput, match=r"five.safetensors: takes 5 channels; images of files have 1 \(grey\) or 3"):
+        load_classifier(tmp_path / "five.safetensors")
+
+
 def test_gradcam_is_its_definition():
     """A linear network whose gradient is known: a map's channel c is weighted by the mean of its weights."""
     torch.manual_seed(0)
