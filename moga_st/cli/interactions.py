@@ -146,10 +146,11 @@ def _table(found: dict[str, Interactions]) -> str:
 
 
 def _draw(found: dict[str, Interactions], path: Path) -> None:
-    from moga_st.draw.curves import Curve, chart, save_chart
+    from moga_st.draw.curves import Curve, chart
+    from moga_st.draw.files import save_png
 
     curves = [
         Curve(Path(name).name, [m / (f.players - 2) for m in f.orders], f.strength, f.low, f.high)
         for name, f in found.items()
     ]
-    save_chart(path, chart(curves, "Strength of interactions by their order", "order m / (n - 2)", "J(m)"))
+    save_png(path, chart(curves, "Strength of interactions by their order", "order m / (n - 2)", "J(m)"))

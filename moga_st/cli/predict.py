@@ -43,6 +43,9 @@ class Predict:
     """auto (CUDA if there is one), cpu, cuda, cuda:N or mps."""
     out: Path = Path("predictions")
     """Folder for CLIP_predicted.png, .gif, .mp4 and .npy: the prediction (t, c, h, w) in the clip's type and unit."""
+    cam: int | None = None
+    """Draw what this predicted frame, counted from 1, came from: HiResCAM's heat on the input's frames, as
+    CLIP_predicted_cam.png."""
     report: bool = False
     """Write CLIP_predicted.html too: one page that plays the clip with its prediction."""
     json: bool = False
@@ -60,6 +63,8 @@ def run(argv: list[str]) -> None:
         raise BadInput(f"--size: expected one number, or height and width, got {len(args.size)} numbers")
     if args.report and args.all:
         raise BadInput("--report: shows one prediction; leave --all out")
+    if args.cam is not None and args.all:
+        raise BadInput("--cam: is of one prediction; leave --all out")
     if args.from_end and (args.all or args.start):
         raise BadInput("--from-end: predicts what comes after the clip; leave --all and --start out")
     predictor = Predictor(args.weights, setup(args.device))
@@ -109,6 +114,11 @@ def _predict_one(args: Predict, predictor: Predictor, clip: Clip) -> dict[str, A
     stem = args.out / f"{clip.path.stem}_predicted"  # whatever --out is, the clip itself is not written over
     paths = made.example(clip.path.name).save(stem)
     paths += _save_values(stem, made, clip)
+    if args.cam is not None:
+        from moga_st.draw.video import save_heat
+
+        title = f"{clip.path.name}: what predicted frame {args.cam} came from"
+        paths += save_heat(stem.with_name(stem.name + "_cam"), made.past, predictor.came_from(made, args.cam), title)
     if args.report:
         paths.append(_page(stem, args, made, clip))
     return {

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from moga_st.storage import write_atomically
+from moga_st.draw.files import one_line
 
 COLOURS = ((0, 95, 190), (230, 140, 0), (0, 150, 110), (190, 60, 120), (110, 110, 110), (90, 60, 30))
 """After Okabe and Ito: colour-blind readers tell them apart."""
@@ -61,17 +60,14 @@ def chart(curves: Sequence[Curve], title: str, x_label: str, y_label: str) -> Im
         draw.line(points, colour, 2 * SUPER, joint="curve")
         for x, y in points:
             draw.ellipse([x - 3 * SUPER, y - 3 * SUPER, x + 3 * SUPER, y + 3 * SUPER], colour)
-        draw.text((width - RIGHT * SUPER, SUPER * (TOP + 6 + 18 * number)), curve.name, colour, font, anchor="ra")
+        draw.text(
+            (width - RIGHT * SUPER, SUPER * (TOP + 6 + 18 * number)), one_line(curve.name), colour, font, anchor="ra"
+        )
     draw.line([at(left, 0), at(right, 0)], INK, SUPER)
     draw.text((SUPER * LEFT, SUPER * 6), title, INK, ImageFont.load_default(15 * SUPER))
     draw.text((width / 2, height - 6 * SUPER), x_label, INK, font, anchor="md")
     draw.text((SUPER * 6, SUPER * (TOP - 8)), y_label, INK, font, anchor="lm")
     return image.resize(SIZE, Image.Resampling.LANCZOS)
-
-
-def save_chart(path: Path, image: Image.Image) -> None:
-    """Write a PNG."""
-    write_atomically(path, lambda part: image.save(part, "PNG"))
 
 
 def _step(top: float) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from moga_st.draw.files import for_names, one_line, save_gif, save_mp4, save_png
+from moga_st.draw.images import overlay
 from moga_st.spec import InputSpec
 
 GAP = 3  # pixels between frames
@@ -107,6 +108,20 @@ def save_prediction(
         frames.append(_panel(panels, f"{title}  frame {len(past) + i + 1}", slots))
     save_gif(gif, frames, 200)
     return [png, gif]
+
+
+def save_heat(stem: Path, frames: np.ndarray, heat: np.ndarray, title: str = "") -> list[Path]:
+    """Write ``stem``.png: frames (t, c, h, w) as a network sees them, and below them heat (t, h, w) in [0, 1] over
+    them.  Of other than 1 or 3 channels the mean is shown, from the lowest value to the highest."""
+    if frames.shape[1] not in (1, 3):
+        frames = frames.mean(1, keepdims=True)
+        frames = (frames - frames.min()) / max(float(np.ptp(frames)), 1e-12)
+    rgb = _rgb(frames)
+    scale = max(1, 64 // max(rgb.shape[1:3]))
+    under = np.stack([overlay(frame, one) for frame, one in zip(rgb, heat, strict=True)])
+    png = stem.with_name(stem.name + ".png")
+    save_png(png, _strip({"input": _enlarge(rgb, scale), "came from": _enlarge(under, scale)}, one_line(title)))
+    return [png]
 
 
 def save_video(path: Path, frames: np.ndarray, fps: float) -> None:

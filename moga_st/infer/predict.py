@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from moga_st import pretrained
+from moga_st.analyse.gradcam import clip_cam
 from moga_st.data.video.clip import Clip
 from moga_st.data.video.clips import open_clip, read_clip
 from moga_st.draw.video import PredictedClip
@@ -180,6 +181,14 @@ class Predictor:
             )
         after = np.arange(1, max(0, start + count - clip.frames) + 1) * np.median(np.diff(clip.time_s))
         return self.climatology(np.concatenate([clip.time_s, clip.time_s[-1] + after])[start : start + count])
+
+    def came_from(self, made: Prediction, frame: int) -> np.ndarray:
+        """What a predicted frame, counted from 1, came from: heat (t, h, w) of the input's frames, together in [0, 1];
+        see :func:`moga_st.analyse.gradcam.clip_cam`."""
+        if self.climatology is not None:
+            raise BadInput(f"{self.name}: sees anomalies, not the clip's own values, so that no heat lies on these")
+        device = next(self.net.parameters()).device
+        return clip_cam(self.net, torch.from_numpy(made.past).to(device), frame).cpu().numpy()
 
 
 def predict_windows(
