@@ -248,10 +248,12 @@ def _cifar_pickle(path: Path, key: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _cifar_value(path: Path, key: str, kind: type) -> Any:
     content = read_pickle(path)
-    value = content.get(key, content.get(key.encode())) if isinstance(content, dict) else None
+    value: Any = content.get(key, content.get(key.encode())) if isinstance(content, dict) else None
     if not isinstance(value, kind):
         raise BadInput(f"{path}: expected a dict with {key!r}; fetch it again")
-    return [v.decode(errors="replace") if isinstance(v, bytes) else v for v in value] if kind is list else value
+    if not isinstance(value, list):
+        return value
+    return [v.decode(errors="replace") if isinstance(v, bytes) else v for v in value]
 
 
 def _cifar_pixels(rows: np.ndarray) -> np.ndarray:
