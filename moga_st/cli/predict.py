@@ -69,9 +69,12 @@ def run(argv: list[str]) -> None:
         raise BadInput("--from-end: predicts what comes after the clip; leave --all and --start out")
     predictor = Predictor(args.weights, setup(args.device))
     results = []
-    for path in _clips(args.clip):
+    paths = _clips(args.clip)
+    for path in paths:
         clip = open_clip(path, args.variables, channels=predictor.net.channels)
-        result = _score_all(args, predictor, clip) if args.all else _predict_one(args, predictor, clip)
+        alone = sum(p.stem == path.stem for p in paths) == 1  # else one would overwrite what the other wrote
+        name = path.stem if alone else path.name
+        result = _score_all(args, predictor, clip) if args.all else _predict_one(args, predictor, clip, name)
         results.append(result)
         if not args.json:
             print(_text(result))
@@ -80,38 +83,34 @@ def run(argv: list[str]) -> None:
 
 
 def _clips(path: Path) -> list[Path]:
-    """The clip itself, or the clips in a folder that is not one clip of frames."""
+    """The clip itself, or the clips in a folder that is not one clip of frames; whatever else lies there is none."""
     from moga_st.data.video.clips import open_clip
+    from moga_st.data.video.prepare import clips_in
 
-    if not path.is_dir():
-        return [path]
-    try:
-        open_clip(path)
-        return [path]
-    except BadInput:
-        inside = [p for p in sorted(path.iterdir()) if p.is_file() and not p.name.startswith(".")]
-        found = []
-        for file in inside:
-            try:
-                open_clip(file)
-                found.append(file)
-            except BadInput:
-                continue  # whatever else lies there
-        if not found:
-            raise
-        return found
+    found, refused = [], None
+    for file in clips_in(path) if path.is_dir() else [path]:
+        if file == path:
+            return [path]
+        try:
+            open_clip(file)
+            found.append(file)
+        except BadInput as error:
+            refused = error
+    if not found:
+        raise refused or BadInput(f"{path}: holds no clips")
+    return found
 
 
 def _size(args: Predict) -> tuple[int, int] | None:
     return None if args.size is None else (args.size[0], args.size[-1])
 
 
-def _predict_one(args: Predict, predictor: Predictor, clip: Clip) -> dict[str, Any]:
+def _predict_one(args: Predict, predictor: Predictor, clip: Clip, name: str) -> dict[str, Any]:
     """Predict, draw, write; returns what to say of it."""
     start = max(0, clip.frames - predictor.net.frames_in) if args.from_end else args.start
     made = predictor.predict(clip, start, args.frames, _size(args))
     args.out.mkdir(parents=True, exist_ok=True)
-    stem = args.out / f"{clip.path.stem}_predicted"  # whatever --out is, the clip itself is not written over
+    stem = args.out / f"{name}_predicted"  # whatever --out is, the clip itself is not written over
     paths = made.example(clip.path.name).save(stem)
     paths += _save_values(stem, made, clip)
     if args.cam is not None:

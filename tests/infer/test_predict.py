@@ -1,10 +1,12 @@
 """Any clip through a video model: its own size, tiles without seams, windows, what comes after the end."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import moga_st
@@ -17,6 +19,7 @@ from moga_st.pretrained import export_weights
 from moga_st.spec import InputSpec
 from tests.test_cli import run
 
+RNG = np.random.default_rng(0)
 CONFIG = SimVPConfig(4, 3, 1, width=4, layers=2, translator=MogaTranslatorConfig(width=16, depth=2, ffn_ratio=2))
 
 
@@ -79,6 +82,39 @@ def test_a_folder_of_clips_is_predicted_file_by_file(weights, clip, tmp_path, ca
     assert [r["windows"] for r in results] == [2, 2]
     mean = np.mean([m.scores["mse"] for m in predict_all(weights, path)])
     assert results[0]["mse"] == pytest.approx(mean)
+    # files that differ in their ending alone do not overwrite each other's predictions; a folder of frames is a clip
+    Image.fromarray(np.zeros((20, 30), np.uint8)).save(folder / "a.gif", save_all=True, append_images=frames())
+    (folder / "c").mkdir()
+    for i, frame in enumerate(frames()):
+        frame.save(folder / "c" / f"{i:03d}.png")
+    code, out, _ = run(capsys, "predict", weights, folder, "--json", "--device", "cpu", "--out", tmp_path / "out")
+    assert code == 0
+    arrays = [next(w for w in r["written"] if w.endswith(".npy")) for r in json.loads(out)]
+    stems = ["a.gif", "a.npy", "b", "c"]
+    assert arrays == [str(tmp_path / "out" / f"{stem}_predicted.npy") for stem in stems]
+
+
+def frames() -> list[Image.Image]:
+    return [Image.fromarray(np.full((20, 30), 20 * i, np.uint8)) for i in range(1, 11)]
+
+
+def test_frames_too_small_for_ssim_and_perfect_ones_are_scored_as_json_can_say_it(weights, tmp_path, capsys):
+    flags = ["--json", "--device", "cpu", "--out", tmp_path]
+    np.save(tmp_path / "dots.npy", RNG.integers(0, 256, (11, 5, 5), np.uint8))
+    code, out, _ = run(capsys, "predict", weights, tmp_path / "dots.npy", "--size", 4, *flags)
+    result = json.loads(out)
+    assert code == 0
+    assert "ssim" not in result
+    assert result["mse"] > 0
+    # a network that repeats the last frame is perfect on a still clip, and its PSNR infinite
+    still = dataclasses.replace(CONFIG, residual=True)
+    export_weights(tmp_path / "still.safetensors", still.build(), still, {})
+    np.save(tmp_path / "black.npy", np.zeros((11, 16, 16), np.uint8))
+    code, out, _ = run(capsys, "predict", tmp_path / "still.safetensors", tmp_path / "black.npy", *flags)
+    assert code == 0
+    assert "Infinity" not in out
+    result = json.loads(out)
+    assert (result["psnr"], result["mse"], result["ssim"]) == (None, 0.0, 1.0)
 
 
 class Shift(nn.Module):

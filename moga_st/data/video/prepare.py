@@ -140,7 +140,7 @@ def _opened(source: Path, o: ClipsOptions, say: Callable[[str], None]) -> list[C
     if not source.exists():
         raise BadInput(f"{source}: no such file or folder")
     clips = []
-    for path in _found(source):
+    for path in clips_in(source):
         try:
             clips.append(open_clip(path, o.variables, o.dimensions))
         except BadInput as error:
@@ -152,7 +152,7 @@ def _opened(source: Path, o: ClipsOptions, say: Callable[[str], None]) -> list[C
     return clips
 
 
-def _found(source: Path) -> Iterator[Path]:
+def clips_in(source: Path) -> Iterator[Path]:
     """Clips below a folder, in the order of their names; text files are none."""
     if source.is_file() or any((source / name).is_file() for name in ZARR):
         yield source
@@ -165,7 +165,7 @@ def _found(source: Path) -> Iterator[Path]:
         return
     for path in inside:
         if path.is_dir():
-            yield from _found(path)
+            yield from clips_in(path)
         elif not _is_text(path):
             yield path
 
