@@ -128,6 +128,15 @@ class Config:
                 raise BadInput(f"{kind.__name__} lacks its field {name!r}")
         return kind(**{k: _decode(v, hints[k], f"{kind.__name__}.{k}") for k, v in data.items() if k != "kind"})
 
+    def paths(self) -> Iterator[tuple[str, Path]]:
+        """The fields that name files or folders, here and in the configs inside: where, and which."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Config):
+                yield from ((f"{field.name}.{name}", path) for name, path in value.paths())
+            elif isinstance(value, Path) or (isinstance(value, str) and field.name in ("file", "folder")):
+                yield field.name, Path(value)
+
     def digest(self) -> str:
         """Eight hex digits of the resolved config: a label for the folder of its run."""
         text = json.dumps(self.to_dict(), sort_keys=True)

@@ -77,7 +77,9 @@ def read_weights(path: Path) -> Weights:
         raise BadInput(f"{path}: safetensors without a moga_st config; `moga-st convert` and training runs write one")
     try:
         content = parse_json(metadata.encode("utf-8", "replace"), "its metadata")
-        _check_numbers(content["model"], "model")
+        check_numbers(content["model"], "model")
+        if not isinstance(content["about"], dict) or not isinstance(content["about"].get("facts", {}), dict):
+            raise BadInput("about: expected an object, with facts as one")
         spec = content.get("input")
         spec = _spec_of_before(content) if spec is None else InputSpec.from_dict(spec)
         usual = tensors.pop(USUAL, None)
@@ -86,13 +88,17 @@ def read_weights(path: Path) -> Weights:
         raise BadInput(f"{path}: its config cannot be used: {error}") from error
 
 
-def _check_numbers(value: Any, where: str) -> None:
-    """A network of weights that anybody may have made has no size or count beyond all reason."""
+def check_numbers(value: Any, where: str) -> None:
+    """The config in weights that anybody may have made has no size or count beyond all reason.
+
+    Raises:
+        BadInput: it has.
+    """
     if isinstance(value, (int, float)) and abs(value) > LARGEST:
         raise BadInput(f"{where} is {value:g}, expected at most {LARGEST:,}")
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:
-        _check_numbers(item, f"{where}.{key}")
+        check_numbers(item, f"{where}.{key}")
 
 
 def _check_finite(tensors: dict[str, Tensor], path: Path) -> None:

@@ -1,17 +1,22 @@
 """The weights inside the package."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 import torch
 
-from moga_st import load_model, pretrained
+from moga_st import load_model, pretrained, recipes
 from moga_st.data.pose import checks
 from moga_st.data.pose.detector_noise import DetectorNoise
 from moga_st.data.pose.sources import GeneratedConfig
 from moga_st.data.video import digits
+from moga_st.engine.config import config_of_weights
+from moga_st.errors import BadInput
+from moga_st.infer.classify import load_classifier
 from moga_st.infer.lift import lift_shot
+from moga_st.models.moganet import MogaNetConfig
 from moga_st.tasks.moving_digits import MovingDigitsConfig
 from moga_st.tasks.person import measure
 from moga_st.tasks.pose import PoseConfig
@@ -73,3 +78,47 @@ def test_the_shipped_predictor_knows_where_digits_go(tmp_path):
     scores = task.evaluate(load_model("mmnist_compact"), "val")
     assert scores["mse"] < 0.3 * scores.baselines["copy last"]["mse"]
     assert scores["ssim"] > scores.baselines["copy last"]["ssim"]
+
+
+def test_weights_do_not_say_where_data_are_read(tmp_path):
+    """What they name lies in the data root; a stranger's weights would otherwise have any file drawn."""
+    root = tmp_path / "data"
+    root.mkdir()
+    task = dataclasses.replace(recipes.load("clips").task, file=str(tmp_path / "mine.h5"))
+    config = dataclasses.replace(recipes.load("clips"), task=task)
+    about = {"run": config.to_dict()}
+    for place in (str(tmp_path / "mine.h5"), "../mine.h5", "sub/../../mine.h5"):
+        about["run"]["task"]["file"] = place
+        with pytest.raises(BadInput, match=r"w: its file is .*mine\.h5, outside of the data root"):
+            config_of_weights(about, Path("w"), root)
+    for place in ("clips.h5", "sub/clips.h5", str(root / "clips.h5")):
+        about["run"]["task"]["file"] = place
+        assert config_of_weights(about, Path("w"), root).task.to_dict()["file"] == place
+    assert config_of_weights(about, Path("w"), tmp_path)  # who names a folder vouches for it
+
+
+def test_weights_do_not_say_absurd_sizes(tmp_path):
+    about = {"run": recipes.load("mmnist_demo").to_dict()}
+    about["run"]["task"]["motion"]["frame_size"] = 10**9
+    with pytest.raises(BadInput, match=r"task\.motion\.frame_size is 1e\+09, expected at most 1,000,000"):
+        config_of_weights(about, Path("w"), tmp_path)
+    for run in (None, [], {"kind": "run"}, {"kind": "os:system"}):
+        with pytest.raises(BadInput, match=r"^w: "):
+            config_of_weights({"run": run}, Path("w"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"classes": ["a"]}, "names of classes are not 2 texts"),
+        ({"classes": [1, 2]}, "names of classes are not 2 texts"),
+        ({"test_view": {"size": [10**6], "crop": 0.9}}, "test_view"),
+        ({"test_view": {"size": [32], "crop": 5}}, "test_view"),
+        ({"test_view": []}, "test_view"),
+    ],
+)
+def test_what_a_classifier_says_of_itself_is_checked(facts, message, tmp_path):
+    config = MogaNetConfig(widths=(8, 8, 8, 8), depths=(1, 1, 1, 1), classes=2)
+    pretrained.export_weights(tmp_path / "w.safetensors", config.build(), config, {"facts": facts})
+    with pytest.raises(BadInput, match=message):
+        load_classifier(tmp_path / "w.safetensors")

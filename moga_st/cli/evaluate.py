@@ -59,7 +59,7 @@ def run(argv: list[str]) -> None:
     if args.recipe is not None:
         recipes.load(args.recipe)  # it may define the model's class
     about = pretrained.read_weights(path).about
-    task_config = _changed(run_config(path, about, args.recipe).task, args)
+    task_config = _changed(run_config(path, about, args.recipe, data_root(args.data_root)).task, args)
     out = _folder(args, path)
     device = setup(args.device)
     try:
@@ -140,15 +140,13 @@ def _folder(args: Eval, path: Path) -> Path:
     return args.out or beside / ("eval" + part if args.target.is_dir() else path.stem + part)
 
 
-def run_config(path: Path, about: dict[str, Any], recipe: str | None) -> RunConfig:
+def run_config(path: Path, about: dict[str, Any], recipe: str | None, root: Path) -> RunConfig:
     """The run config behind weights, or that of ``recipe``."""
-    from moga_st.engine.config import RunConfig
+    from moga_st.engine.config import config_of_weights
 
     if recipe is not None:
         return recipes.load(recipe)
-    if "run" not in about:
-        raise BadInput(f"{path}: does not say which task it belongs to; name one with --recipe")
     try:
-        return RunConfig.from_dict(about["run"])
-    except BadInput as error:  # a recipe of the user's own, whose classes only its file defines
-        raise BadInput(f"{path}: {error}; or name the recipe with --recipe") from error
+        return config_of_weights(about, path, root)
+    except BadInput as error:
+        raise BadInput(f"{error}; or name a recipe with --recipe") from error

@@ -120,7 +120,8 @@ def _games(args: InteractionsOf, model: str, device: torch.device) -> list[Game]
     if args.recipe is not None:
         recipes.load(args.recipe)  # it may define the model's class
     about = pretrained.read_weights(path).about
-    task: Any = run_config(path, about, args.recipe).task.build(Setting(device, data_root(args.data_root)))
+    root = data_root(args.data_root)
+    task: Any = run_config(path, about, args.recipe, root).task.build(Setting(device, root))
     if not hasattr(task, "games"):
         raise BadInput(f"{model}: there are no interactions to measure for {type(task).__name__}")
     return task.games(pretrained.load_model(path, device), args.examples, **_choices(args, task))

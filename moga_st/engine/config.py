@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from moga_st import pretrained
 from moga_st.config import Config, ModelConfig
 from moga_st.errors import BadInput
 from moga_st.optim import OptimConfig
@@ -66,6 +68,37 @@ class RunConfig(Config, kind="run", was=("moga_st.engine:RunConfig",), rooms=("m
         part = self.batch_size // self.accumulate
         if part % self.shards:
             raise BadInput(f"batch_size / accumulate = {part} is not divisible by {self.shards} shards")
+
+
+def config_of_weights(about: dict[str, Any], source: Path, root: Path) -> RunConfig:
+    """The config that weights were trained by, which a stranger may have written: its data lie in the data root.
+
+    Args:
+        about: what the weights file says of itself.
+        source: the file, for messages.
+        root: the data root.
+
+    Raises:
+        BadInput: it names no config, one of an unknown kind, sizes beyond all reason, or data elsewhere.
+    """
+    run = about.get("run")
+    if not isinstance(run, dict):
+        raise BadInput(f"{source}: does not say which task it belongs to")
+    try:
+        pretrained.check_numbers(run.get("task"), "task")
+        config = RunConfig.from_dict(run)
+    except (BadInput, TypeError, ValueError, AttributeError, RecursionError) as error:
+        # a recipe of the user's own, perhaps, whose classes only its file defines
+        raise BadInput(f"{source}: its config cannot be used: {error}") from error
+    base = os.path.normpath(root.absolute())
+    for where, path in config.task.paths():
+        place = os.path.normpath(root.absolute() / path)
+        if os.path.commonpath([base, place]) != base:
+            raise BadInput(
+                f"{source}: its {where} is {path}, outside of the data root {root}, where nothing is read on the word "
+                "of a weights file; if these data are yours, give their folder as the data root"
+            )
+    return config
 
 
 @dataclass(frozen=True)

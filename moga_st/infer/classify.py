@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from moga_st.models import to_device
 from moga_st.models.moganet import MogaNet
 from moga_st.pretrained import find_weights, load_model, read_weights
 
+LARGEST_SIDE = 4096  # pixels that a network is shown
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -146,21 +148,36 @@ def load_classifier(weights: Path, device: torch.device | str = "cpu", names: Pa
     if not head:
         raise BadInput(f"{path}: holds a backbone without a head, which names no class")
     classes = _names(path, names, facts.get("classes"), head[-1].out_features)
-    view = facts.get("test_view", {"size": [224, 224], "crop": 0.9})
     channels = spec.shape[0] if spec is not None and spec.shape[0] else getattr(held.model, "channels", None) or 3
     if channels not in (1, 3):
         raise BadInput(f"{path}: takes {channels} channels; images of files have 1 (grey) or 3 (red, green, blue)")
     mean, std = (spec.mean, spec.std) if spec is not None else IMAGENET
     mean, std = (v * channels if len(v) == 1 else v for v in (mean, std))
-    look = Look(view["size"][0], view["size"][0], view["crop"], tuple(mean), tuple(std))
+    size, crop = _view(path, facts.get("test_view", {"size": [224, 224], "crop": 0.9}))
+    look = Look(size, size, crop, tuple(mean), tuple(std))
     if len(look.mean) != channels:
         raise BadInput(f"{path}: takes {channels} channels, but has the scale of {len(look.mean)}")
     return Classifier(net, tuple(classes), look, device)
 
 
-def _names(path: Path, given: Path | None, known: list[str] | None, count: int) -> list[str]:
+def _view(path: Path, view: Any) -> tuple[int, float]:
+    """Side and share of an image that a network is shown, as its weights say."""
+    try:
+        size, crop = view["size"][0], float(view["crop"])
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise BadInput(f"{path}: its test_view cannot be used ({error!r:.80})") from error
+    if type(size) is not int or not 1 <= size <= LARGEST_SIDE or not 0 < crop <= 1:
+        raise BadInput(f"{path}: its test_view is a side of {size!r:.20} and a share of {crop}; do not trust this file")
+    return size, crop
+
+
+def _names(path: Path, given: Path | None, known: Any, count: int) -> list[str]:
     if given is None:
-        return known or [f"class {i}" for i in range(count)]
+        if known is None or known == []:
+            return [f"class {i}" for i in range(count)]
+        if not isinstance(known, list) or len(known) != count or not all(isinstance(n, str) for n in known):
+            raise BadInput(f"{path}: its names of classes are not {count} texts; give a file of them as names")
+        return known
     from moga_st.storage import read_text
 
     names = [line.strip() for line in read_text(given).splitlines() if line.strip()]

@@ -120,12 +120,10 @@ def make_examples(weights: Path, data: Path | None = None, split: str = "val", k
     Raises:
         BadInput: the weights do not name a task that is known here, or its data are not here.
     """
-    from moga_st.engine.config import RunConfig
+    from moga_st.engine.config import config_of_weights
     from moga_st.tasks.task import Setting
 
     about = pretrained.read_weights(weights).about
-    if "run" not in about:
-        raise BadInput(f"{weights}: does not say which task it belongs to")
-    config = RunConfig.from_dict(about["run"])
+    config = config_of_weights(about, weights, data_root(data))
     task = config.task.build(Setting(torch.device("cpu"), data_root(data), config.seed))
     return Kept(split, list(task.examples(pretrained.load_model(weights), "test" if split == "test" else "val", keys)))

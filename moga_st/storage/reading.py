@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import math
@@ -208,6 +209,7 @@ def _spelt(character: str) -> str:
     return repr(character)[1:-1]
 
 
+@functools.cache
 def _memory() -> int:
     """Bytes of memory of the machine, or of the part of it that a container may use."""
     try:
