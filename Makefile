@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-mmpose test-mediapipe lint fuzz
+.PHONY: demo test test-mmpose test-mediapipe lint fuzz kill
 
 demo: $(READY)  ## train, evaluate and draw: video prediction on real digits, then poses of a generated body
 	run=$$($(BIN)/moga-st train mmnist_demo) && $(BIN)/moga-st eval "$$run"
@@ -20,6 +20,9 @@ test-mediapipe: .venv-mediapipe/.ready  ## what needs MediaPipe, in a venv of it
 
 fuzz: $(READY)  ## thousands of damaged files for every reader, with limits on time and memory; counts into experiments/records
 	nice $(BIN)/python -m tests.fuzz --record experiments/records/fuzz.json
+
+kill: $(READY)  ## kills 200 processes at their work, which must go on to the same bits; counts into experiments/records
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.kill9 --record experiments/records/kill9.json
 
 lint: $(READY)  ## format, style and types
 	$(BIN)/ruff format --check .

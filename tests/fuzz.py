@@ -22,7 +22,8 @@ import torch
 
 from moga_st.record import provenance
 from moga_st.storage import write_json
-from tests.fuzz_readers import READERS, Edit, Reader, outcome, spoilt
+from tests.fuzz_edits import Edit, Reader, outcome, spoilt
+from tests.fuzz_readers import READERS
 
 SECONDS, BYTES = 10, 2 * 2**30
 """What one input may take, beyond what Python and torch have taken before."""

@@ -4,12 +4,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz_readers import READERS, outcome, spoilt
+from tests.fuzz_edits import outcome, spoilt
+from tests.fuzz_readers import READERS
 
 EDITS = st.lists(st.tuples(st.integers(0, 6), st.floats(0, 1), st.integers(0, 10_000)), min_size=1, max_size=6)
 
 
-@pytest.mark.parametrize("name", [n for n in READERS if n not in ("hdf5", "poses")])  # a process a file: make fuzz
+SLOW = ("hdf5", "poses", "hickle", "prepared_clips", "video", "array_clip", "c3d")  # a process a file: make fuzz
+
+
+@pytest.mark.parametrize("name", [n for n in READERS if n not in SLOW])
 @settings(max_examples=100, derandomize=True, deadline=None, database=None)
 @given(choice=st.integers(0, 1000), edits=EDITS)
 def test_every_file_is_read_or_refused(name, choice, edits, tmp_path_factory):
