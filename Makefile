@@ -3,7 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-mmpose test-mediapipe lint fuzz kill
+VENDOR := moga_st/report/front/vendor
+
+.PHONY: demo test test-browser test-bundle test-mmpose test-mediapipe site lint fuzz kill
 
 demo: $(READY)  ## train, evaluate and draw: video prediction on real digits, then poses of a generated body
 	run=$$($(BIN)/moga-st train mmnist_demo) && $(BIN)/moga-st eval "$$run"
@@ -11,6 +13,15 @@ demo: $(READY)  ## train, evaluate and draw: video prediction on real digits, th
 
 test: $(READY)  ## the whole suite
 	$(BIN)/python -m pytest
+
+test-browser: $(READY)  ## the report's pages in a real browser: needs chromium (apt-get install chromium)
+	MOGA_ST_BROWSER=1 $(BIN)/python -m pytest tests/report/test_browser.py
+
+test-bundle:  ## build the report's two libraries anew with npm, and compare them with the committed files
+	work=$$(mktemp -d) && cp $(VENDOR)/package.json $(VENDOR)/package-lock.json $(VENDOR)/build.mjs "$$work" \
+	&& (cd "$$work" && npm ci --no-audit --no-fund --silent && node build.mjs built) \
+	&& cd $(VENDOR) && for file in uplot.min.js uplot.min.css three.min.js; do cmp "$$file" "$$work/built/$$file" || exit 1; done \
+	&& sha256sum --check SHA256SUMS; code=$$?; rm -rf "$$work"; exit $$code
 
 test-mmpose: .venv-mmpose/.ready  ## what needs mmpose, in a venv of its own: mmpose holds numpy below 2
 	.venv-mmpose/bin/python -m pytest tests/integrations tests/models tests/metrics
@@ -23,6 +34,9 @@ fuzz: $(READY)  ## thousands of damaged files for every reader, with limits on t
 
 kill: $(READY)  ## kills 200 processes at their work, which must go on to the same bits; counts into experiments/records
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.kill9 --record experiments/records/kill9.json
+
+site: $(READY)  ## the results pages of experiments/, made of experiments/records alone: site/index.html
+	$(BIN)/python -m moga_st.report.site experiments/records site
 
 lint: $(READY)  ## format, style and types
 	$(BIN)/ruff format --check .

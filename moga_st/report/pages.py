@@ -202,7 +202,7 @@ def _parts(row: Score, kind: str, metric: str) -> dict[str, float | None]:
     return {part: plain(value) for part, value in row.by[kind][metric].items()}
 
 
-def add_provenance(page: Page, result: Result) -> None:
+def add_provenance(page: Page, result: Result, title: str = "Where it comes from") -> None:
     """Data, protocol, commits, hardware, commands and the whole config."""
     groups: list[dict[str, Any]] = [{"title": "", "rows": _flat(result.facts, skip=("conventions",))}]
     for i, session in enumerate(result.sessions):
@@ -214,8 +214,8 @@ def add_provenance(page: Page, result: Result) -> None:
         groups.append({"title": name, "rows": rows, "open": i == 0})
     if result.scored_by:
         groups.append({"title": "Scored", "rows": [["command", result.command], *_made_by(result.scored_by)]})
-    text = json.dumps(result.config, indent=2)
-    page.add("facts", "Where it comes from", groups=groups, json={"title": "The whole config", "text": text})
+    config = {"title": "The whole config", "text": json.dumps(result.config, indent=2)} if result.config else None
+    page.add("facts", title, groups=[group for group in groups if group["rows"]], json=config)
 
 
 def _command(argv: Sequence[Any]) -> str:

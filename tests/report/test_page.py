@@ -118,3 +118,52 @@ def test_a_sections_digest_follows_its_content_and_not_its_blobs_numbers():
     page.add("x", "0", data=page.array([1, 2]))
     assert json.loads(page.document())["sections"][0]["digest"] == first[0]
     assert digests([1, 2], [4])[1] != first[1]
+
+
+def test_the_bundled_libraries_are_those_of_their_digests():
+    vendor = FRONT / "vendor"
+    lines = (vendor / "SHA256SUMS").read_text().splitlines()
+    found = {name: digest for digest, name in (line.split() for line in lines)}
+    assert set(found) == {"uplot.min.js", "uplot.min.css", "three.min.js"}
+    for name, digest in found.items():
+        assert hashlib.sha256((vendor / name).read_bytes()).hexdigest() == digest
+    licences = (vendor / "LICENSES").read_text()
+    for package in ("uPlot 1.6.32", "three.js 0.187.0"):
+        assert package in licences
+    locked = json.loads((vendor / "package-lock.json").read_text())["packages"]
+    assert (locked["node_modules/uplot"]["version"], locked["node_modules/three"]["version"]) == ("1.6.32", "0.187.0")
+
+
+def colours(css: str, dark: bool) -> dict[str, str]:
+    block = re.findall(r":root \{(.*?)\}", css, re.S)[1 if dark else 0]
+    return dict(re.findall(r"--([\w-]+): (#[0-9a-f]{3,6});", block))
+
+
+def contrast(a: str, b: str) -> float:
+    """The ratio that WCAG 2 defines."""
+
+    def luminance(colour: str) -> float:
+        digits = colour[1:] if len(colour) == 7 else "".join(2 * c for c in colour[1:])
+        parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        r, g, b = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+    low, high = sorted((luminance(a), luminance(b)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_text_and_lines_stand_out_in_light_and_dark(dark):
+    found = colours((FRONT / "page.css").read_text(), dark)
+    assert contrast("#000000", "#ffffff") == 21
+    pairs = [(text, ground) for text in ("ink", "soft", "accent", "good") for ground in ("paper", "card")]
+    pairs += [("ink", "fill"), ("warn", "warn-fill"), ("accent-ink", "accent")]
+    assert {
+        pair: round(contrast(found[pair[0]], found[pair[1]]), 2)
+        for pair in pairs
+        if contrast(found[pair[0]], found[pair[1]]) < 4.5
+    } == {}
+    lines = [f"s{i}" for i in range(8)] + ["right", "left", "trunk", "ghost"]  # graphics need 3 to 1
+    assert {
+        name: contrast(found[name], found["card"]) for name in lines if contrast(found[name], found["card"]) < 3
+    } == {}

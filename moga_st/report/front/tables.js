@@ -14,6 +14,11 @@ moga.draws.tiles = (section, node) => {
   return (s) => { fill(s); warn(s); return true; };
 };
 
+/** Pages beside this one: names of files alone, never another place. */
+moga.draws.links = (section, node) => {
+  node.append(moga.el("ul", {}, section.links.filter(([, file]) => /^[\w][\w.-]*\.html$/.test(file)).map(([name, file]) => moga.el("li", {}, moga.el("a", { href: `./${file}` }, name)))));
+};
+
 moga.draws.facts = (section, node) => {
   for (const group of section.groups) {
     const list = moga.el("dl", { class: "facts" }, group.rows.map(([name, value]) => [moga.el("dt", {}, name), moga.el("dd", {}, moga.number(value))]));
