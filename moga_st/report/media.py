@@ -237,7 +237,9 @@ def _person(page: Page, p: Person) -> dict[str, Any]:
         places = np.clip(np.round(p.keypoints_px[..., :2] * 4), -POSES_MM, POSES_MM)
         found["keypoints"] = page.array(places, "i2")
         found["confidence"] = page.array(np.round(np.clip(p.keypoints_px[..., 2], 0, 1) * 100), "u1")
-        found["invented"] = page.array((p.keypoints_px[..., 2] <= 0).all(1), "u1")
+        invented = (p.keypoints_px[..., 2] <= 0).all(1)
+        if invented.any():
+            found["invented"] = page.array(invented, "u1")
     if p.contacts is not None:
         found["contacts"] = page.array(p.contacts, "u1")
     return found

@@ -139,8 +139,8 @@ moga.stageOn = (canvas, section) => {
   self.load = (stage) => {
     dispose();
     scene = new three.Scene();
-    scene.add(new three.HemisphereLight(0xffffff, 0x8899aa, 2.2));
-    const sun = new three.DirectionalLight(0xffffff, 1.6);
+    scene.add(new three.HemisphereLight(0xffffff, 0x99a4b0, 3.0));
+    const sun = new three.DirectionalLight(0xffffff, 2.0);
     sun.position.set(-2, -4, 6);
     scene.add(sun);
     const many = { ...section, many: stage.people.length > 1 };
