@@ -152,7 +152,9 @@ def test_play_moves_the_frames_and_each_shows_its_own_values(show):
     tab = show(page)
     tab.wait_for_selector("[data-ready]")
     slider = tab.get_by_label("Frame", exact=True)
-    frames = np.concatenate([clip().past, clip().truth])
+    made = clip()
+    assert made.truth is not None
+    frames = np.concatenate([made.past, made.truth])
     for i in (0, 3, 4, 7):
         slider.fill(str(i))
         shown = drawn(tab, "[data-row=truth] canvas")

@@ -61,8 +61,10 @@ def figures(text: str):
             if not records or ("published" in row[1] and not named):
                 continue
             for column, cell in zip(head[2:], row[2:], strict=True):
-                metrics = PAIR if re.fullmatch(r"[\d.]+ / [\d.]+", cell) else (COLUMNS.get(column),)
-                if metrics == (None,) or not re.match(r"[\d.,]+", cell):
+                metrics = (
+                    PAIR if re.fullmatch(r"[\d.]+ / [\d.]+", cell) else [COLUMNS[c] for c in (column,) if c in COLUMNS]
+                )
+                if not re.match(r"[\d.,]+", cell) or not metrics:
                     continue
                 names = dict(records)
                 record = names.get(column.split()[0], records[0][1])

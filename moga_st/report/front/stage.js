@@ -160,7 +160,7 @@ moga.stageOn = (canvas, section) => {
     const from = { front: [0.25, -1, 0.28], side: [1, -0.12, 0.2], back: [-0.25, 1, 0.28], top: [0, -0.02, 1] }[name];
     const at = self.follow && self.actors[0]?.group.visible ? self.actors[0].points[0] : middle;
     controls.target.copy(at);
-    camera.position.set(...from).normalize().multiplyScalar(reach / Math.sin(20 * Math.PI / 180) * 1.04).add(at);
+    camera.position.set(...from).normalize().multiplyScalar(reach / Math.sin(20 * Math.PI / 180) * 0.84).add(at);
     before.copy(at);
     controls.update();
     render();
