@@ -51,6 +51,7 @@ def show(browser, tmp_path):
 
         def show(page, viewport=WIDE, **context):
             made = browser.new_context(viewport=viewport, offline=isinstance(page, Page), **context)
+            made.set_default_timeout(120_000)  # of a machine that does much else besides
             stack.callback(made.close)
             tab = made.new_page()
             tab.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
@@ -81,7 +82,7 @@ def drawn(tab, selector: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGB"))
 
 
-def until(tab, expression: str, seconds: float = 15.0) -> None:
+def until(tab, expression: str, seconds: float = 120.0) -> None:
     """Wait for what an expression says.  (Playwright's own way evaluates strings in the page, which its policy
     forbids.)"""
     end = time.monotonic() + seconds
