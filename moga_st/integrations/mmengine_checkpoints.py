@@ -8,6 +8,7 @@ what the file says against the bytes it has.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pickle
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from moga_st.storage.arrays import build_array, plain_dtype
 def allow_mmengine_checkpoints() -> None:
     """Let ``torch.load`` read what mmengine writes beside tensors: its log, and plain numpy arrays and numbers.
 
-    Anything else it refuses as before.  Safe to call again.
+    Anything else it refuses as before, and now also in what mmengine downloads.  Safe to call again.
     """
     history = importlib.import_module("mmengine.logging").HistoryBuffer
 
@@ -33,6 +34,9 @@ def allow_mmengine_checkpoints() -> None:
         return getattr(history, name)
 
     torch.serialization.add_safe_globals([history, (statistic, "builtins.getattr"), *plain_numpy()])
+    # what a config names by URL goes through this function alone, which by itself unpickles whatever comes
+    checkpoints: Any = importlib.import_module("mmengine.runner.checkpoint")
+    checkpoints.load_url = functools.partial(torch.hub.load_state_dict_from_url, weights_only=True)
 
 
 def plain_numpy() -> list[Any]:
