@@ -26,7 +26,7 @@ from tests.fuzz_edits import Edit, Reader, outcome, spoilt
 from tests.fuzz_readers import READERS
 
 SECONDS, BYTES = 10, 2 * 2**30
-"""What one input may take, beyond what Python and torch have taken before."""
+"""What one input may take: of a processor, and beyond what Python and torch have taken before."""
 AT_ONCE = 40  # inputs a process
 
 
@@ -42,10 +42,12 @@ def _run_some(reader: Reader, seeds: list[int], report: Any) -> None:
         for seed in seeds:
             rng = random.Random(seed)
             content = spoilt(reader, rng.randrange(1000), random_edits(rng))
-            signal.alarm(SECONDS)  # which kills
+            signal.setitimer(signal.ITIMER_PROF, SECONDS)  # which kills
+            signal.alarm(20 * SECONDS)  # also what waits for ever; a busy machine may need some time
             start = time.monotonic()
             result = "unwritable" if content is None else outcome(reader, content, Path(folder))
             signal.alarm(0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
             report.write(json.dumps([seed, result, time.monotonic() - start]) + "\n")
             report.flush()
 
@@ -76,9 +78,8 @@ def run_reader(name: str, seeds: list[int]) -> tuple[Counter[str], list[str], fl
                 wrong.append(f"{name} seed {seed}: {result[:300]}")
         left = left[len(done) :]
         if len(done) < len(some):
-            kind = (
-                "too long" if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM else f"killed ({status})"
-            )
+            late = os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGALRM, signal.SIGPROF)
+            kind = "too long" if late else f"killed ({status})"
             counts[kind] += 1
             wrong.append(f"{name} seed {some[len(done)]}: {kind}")
             left = left[1:]

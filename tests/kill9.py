@@ -165,8 +165,9 @@ def kill_often(work: Work, kills: int, rng: random.Random) -> dict[str, object]:
             again.mkdir()
             in_child(lambda again=again: work.ready(again))
             while True:
-                code, _ = live(work.argv(again), rng.random() * lasts_s if killed < kills else None)
+                code, took_s = live(work.argv(again), rng.random() * lasts_s if killed < kills else None)
                 if code == 0:
+                    lasts_s = min(lasts_s, took_s)  # the moments are spread over all of a life
                     break
                 assert code == -signal.SIGKILL, f"after {killed} kills: exit code {code}"
                 killed += 1

@@ -284,7 +284,7 @@ def _pack_split(path: Path, detector: str, split: str, data: dict[str, Any]) -> 
         array = _numbers(data[key], f"{path}: {split}'s {key}")
         if key == "confidence" and array.ndim == 2:
             array = array[..., None]
-        if key == "joint_2d":
+        if key == "joint_2d" and array.ndim:
             array = array[..., :2]
         if array.shape != (len(source), *shapes[key]) or len(camera_name) != len(source):
             raise BadInput(

@@ -72,13 +72,11 @@ def read_calibration(path: Path) -> dict[int, Camera]:
         except (KeyError, ValueError, IndexError) as error:
             raise BadInput(f"{path}: a camera without number, size, intrinsic or extrinsic ({error})") from error
         rotation, place = outer[:3, :3], -outer[:3, :3].T @ outer[:3, 3] / 1000
-        cameras[number] = Camera(
-            torch.from_numpy(rotation @ Z_UP.T),
-            torch.from_numpy(Z_UP @ place),
-            torch.from_numpy(inner[[0, 1], [0, 1]].copy()),
-            torch.from_numpy(inner[:2, 2].copy()),
-            torch.from_numpy(size),
-        )
+        lens = (inner[[0, 1], [0, 1]].copy(), inner[:2, 2].copy(), size)
+        try:
+            cameras[number] = Camera(*map(torch.from_numpy, (rotation @ Z_UP.T, Z_UP @ place, *lens)))
+        except BadInput as error:
+            raise BadInput(f"{path}: camera {number}: {error}") from error
     if not cameras:
         raise BadInput(f"{path}: holds no camera; expected a Skeletool camera calibration file")
     return cameras

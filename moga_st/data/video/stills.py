@@ -22,7 +22,7 @@ from moga_st.storage import open_file, open_picture
 
 GREY, RGB = ("grey",), ("red", "green", "blue")
 _WIDE = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # 16 bits a pixel
-_BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError)  # what Pillow raises
+_BROKEN = Exception  # what Pillow raises for damage: every format its own
 _MAGIC = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF", b"P5", b"P6", b"\0\0\0\x0cjP")
 
 

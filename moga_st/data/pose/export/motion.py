@@ -107,7 +107,7 @@ def read_npz(path: Path) -> Motion:
         raise BadInput(f"{path}: has no {' and no '.join(sorted(missing))}; give an npz that `lift` wrote")
     if arrays["poses_m"].ndim != 3 or not np.issubdtype(arrays["poses_m"].dtype, np.floating):
         raise BadInput(f"{path}: poses_m must be floats (t, 17, 3), got {arrays['poses_m'].shape}")
-    if "joints" in arrays and tuple(arrays["joints"].tolist()) != JOINTS:
+    if "joints" in arrays and tuple(np.ravel(arrays["joints"]).tolist()) != JOINTS:
         raise BadInput(f"{path}: its joints are not the 17 of Human3.6M in their order")
     if str(arrays.get("units", "m")) != "m":
         raise BadInput(f"{path}: in {arrays['units']}, expected metres")
@@ -128,5 +128,5 @@ def read_npz(path: Path) -> Motion:
             person=int(arrays.get("person", 0)),
             note=str(arrays.get("note", "")),
         )
-    except (TypeError, ValueError, IndexError) as error:
+    except (BadInput, TypeError, ValueError, IndexError, OverflowError) as error:
         raise BadInput(f"{path}: {error}") from error

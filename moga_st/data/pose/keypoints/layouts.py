@@ -113,7 +113,7 @@ def _named(path: Path, name: str, joints: int) -> Layout:
     known = {_plain(k): v for k, v in LAYOUTS.items()} | {_plain(v.name): v for v in LAYOUTS.values()}
     layout = known.get(_plain(name))
     if layout is None:
-        raise BadInput(f"unknown layout {name!r}{nearest(name, LAYOUTS)}; expected {', '.join(LAYOUTS)}")
+        raise BadInput(f"{path}: unknown layout {name!r}{nearest(name, LAYOUTS)}; expected {', '.join(LAYOUTS)}")
     if joints != len(layout.joints) and layout not in OF_COUNT.get(joints, ()):
         raise BadInput(f"{path}: has {joints} joints, {layout.name} has {len(layout.joints)}; say another `layout`")
     return layout
