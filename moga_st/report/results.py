@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,11 +99,22 @@ def read_run(folder: Path) -> Result:
     """
     path = folder / "run.json"
     content = storage.read_json(path)
+    with _of_its_kind(path, "is not a run's; give a folder that `train` made"):
+        return _run(folder, content)
+
+
+@contextmanager
+def _of_its_kind(path: Path, what: str) -> Iterator[None]:
+    """What goes wrong with a document's parts is said in one line."""
     try:
-        state, sessions = dict(content["state"]), list(content["sessions"])
-        config, facts = dict(content["config"]), dict(content["facts"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"{path}: is not a run's ({error}); give a folder that `train` made") from error
+        yield
+    except (AttributeError, KeyError, StopIteration, TypeError, ValueError, OverflowError) as error:
+        raise BadInput(f"{path}: {what} ({type(error).__name__}: {error!s:.80})") from error
+
+
+def _run(folder: Path, content: dict[str, Any]) -> Result:
+    state, sessions = dict(content["state"]), list(content["sessions"])
+    config, facts = dict(content["config"]), dict(content["facts"])
     lines = read_jsonl(folder / "metrics.jsonl")
     evaluated = folder / "eval" / "eval.json"
     record = read_record(evaluated) if evaluated.exists() else None
@@ -143,25 +156,27 @@ def read_record(path: Path) -> Result:
 
 
 def _record(path: Path, content: dict[str, Any]) -> Result:
-    trained = content.get("trained") or {}
-    config = trained.get("run") or {}
-    try:
-        scores = Scores.from_dict(content["scores"])
-    except (AttributeError, KeyError, StopIteration, TypeError, ValueError) as error:
-        raise BadInput(f"{path}: its scores cannot be read ({type(error).__name__}: {error})") from error
+    with _of_its_kind(path, "cannot be read as a record of an evaluation"):
+        return _evaluated(path, content)
+
+
+def _evaluated(path: Path, content: dict[str, Any]) -> Result:
+    trained, scored_by = dict(content.get("trained") or {}), dict(content.get("made_by") or {})
+    config, facts = dict(trained.get("run") or {}), dict(content["facts"])
+    scores = Scores.from_dict(content["scores"])
     made_by = trained.get("made_by")
     return Result(
         name=path.stem if path.name != "eval.json" else str(config.get("name", content.get("weights", path.stem))),
         source=path,
         config=config,
-        facts=content["facts"],
+        facts=facts,
         scores=scores,
         split=str(content["split"]),
         seconds=trained.get("seconds"),
         steps=config.get("steps"),
         best_step=trained.get("best_step"),
         sessions=[made_by] if made_by else [],
-        scored_by=content.get("made_by") or {},
+        scored_by=scored_by,
         command=" ".join(map(str, content.get("argv", []))),
     )
 

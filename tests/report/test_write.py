@@ -162,7 +162,7 @@ def test_what_is_no_run_is_one_line(tmp_path):
             page_of([tmp_path])
     other = tmp_path / "x.json"
     other.write_text('{"scores": 3, "facts": {}, "split": ""}')
-    with pytest.raises(BadInput, match="scores cannot be read"):
+    with pytest.raises(BadInput, match="cannot be read as a record"):
         page_of([other])
 
 

@@ -75,7 +75,7 @@ def read_calibration(path: Path) -> dict[int, Camera]:
         lens = (inner[[0, 1], [0, 1]].copy(), inner[:2, 2].copy(), size)
         try:
             cameras[number] = Camera(*map(torch.from_numpy, (rotation @ Z_UP.T, Z_UP @ place, *lens)))
-        except BadInput as error:
+        except (BadInput, ValueError, RuntimeError) as error:
             raise BadInput(f"{path}: camera {number}: {error}") from error
     if not cameras:
         raise BadInput(f"{path}: holds no camera; expected a Skeletool camera calibration file")
