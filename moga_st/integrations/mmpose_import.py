@@ -9,10 +9,12 @@ import sys
 import types
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 from torch import nn
 
 from moga_st.errors import BadInput
+from moga_st.integrations.mmcv_operators import OPERATORS
 
 
 def import_mmpose() -> tuple[types.ModuleType, types.ModuleType]:
@@ -29,9 +31,22 @@ def import_mmpose() -> tuple[types.ModuleType, types.ModuleType]:
     return backbones, heads
 
 
+def import_whole(package: str) -> None:
+    """mmdet or mmseg with all that they register: data sets, models, metrics and the rest.
+
+    Raises:
+        BadInput: it is not installed, or not with versions that work together.
+    """
+    with importing("this backbone", package=package):
+        importlib.import_module(package)
+        with mmcv_ops():
+            for part in ("datasets", "engine", "evaluation", "models", "visualization"):
+                importlib.import_module(f"{package}.{part}")
+
+
 @contextlib.contextmanager
-def importing(what: str, otherwise: str = "") -> Iterator[None]:
-    """Inside, mmpose can be imported without the warnings of its parts.
+def importing(what: str, otherwise: str = "", package: str = "mmpose") -> Iterator[None]:
+    """Inside, ``package`` can be imported without the warnings of its parts.
 
     Raises:
         BadInput: it cannot; with what needs it, how to install it, and what to do ``otherwise``.
@@ -42,7 +57,7 @@ def importing(what: str, otherwise: str = "") -> Iterator[None]:
             yield
     except (ImportError, AssertionError, ValueError) as error:  # what mmpose and its parts raise for wrong versions
         raise BadInput(
-            f"{what} needs mmpose, which cannot be imported ({error}); install it with: "
+            f"{what} needs {package}, which cannot be imported ({error}); install it with: "
             f"pip install 'moga-st[mmpose]'{otherwise}"
         ) from error
 
@@ -51,24 +66,34 @@ def importing(what: str, otherwise: str = "") -> Iterator[None]:
 def mmcv_ops() -> Iterator[None]:
     """Inside, ``from mmcv.ops import Name`` works with mmcv-lite too.
 
-    ``mmpose.models`` imports every model it has, and some name operators that mmcv-lite lacks.  Those names become
+    mmpose, mmdet and mmseg import every model they have, and some name operators that mmcv-lite lacks.  What detectors
+    need is there by torchvision's operators (:mod:`moga_st.integrations.mmcv_operators`); the other names become
     classes that cannot be instantiated.  The stand-in is gone afterwards, so that other packages see mmcv as it is;
     with a compiled mmcv there is none.
     """
     if importlib.util.find_spec("mmcv._ext") is not None:
         yield
         return
-    sys.modules["mmcv.ops"] = _StandIn("mmcv.ops")
+    names = ["mmcv.ops", *(f"mmcv.ops.{n}" for n in ("nms", "roi_align", "carafe", "merge_cells"))]
+    names.append("mmcv.ops.modulated_deform_conv")
+    # where mmdet looks for this one, which mmcv leaves out when it finds no operators
+    attention = importlib.import_module("mmcv.cnn.bricks.transformer"), "MultiScaleDeformableAttention"
+    sys.modules.update({name: _StandIn(name) for name in names})
+    setattr(*attention, getattr(sys.modules["mmcv.ops"], attention[1]))
     try:
         yield
     finally:
-        del sys.modules["mmcv.ops"]
+        delattr(*attention)
+        for name in names:
+            del sys.modules[name]
 
 
 class _StandIn(types.ModuleType):
-    def __getattr__(self, name: str) -> type[nn.Module]:
+    def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # Python asks for __path__, __file__, __wrapped__ ...: there are none
             raise AttributeError(name)
+        if name in OPERATORS:
+            return OPERATORS[name]
         return type(name, (_MissingOperator,), {})
 
 
