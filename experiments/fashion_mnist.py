@@ -1,10 +1,13 @@
 """MogaNet-XT on Fashion-MNIST: the published network with a stem that halves 28x28 images in place of quartering them.
 
-Source: our own; crops and flips on the device, AdamW, cosine, weight average.
+Source: our own; small shifts and mirror images on the device, Muon, cosine, weight average.  No erasing, mixing or
+drop path: what is seen ten times cannot be learnt by heart.
 Data: Fashion-MNIST's idx files in the data root, or Debian's package dataset-fashion-mnist.
-Budget: 24 epochs.  Not run yet: one core of a busy machine trained 20 images a second, of which this takes 1.3 million.
+Budget: 10 epochs, 4,290 updates, so that two hours on two cores suffice from 76 images a second on.  The aim is 94 %
+of the test images.  The full run is still to be made: neither its accuracy nor its time has been measured (one core of
+a busy machine trained 20 images a second, unsharded).  `--minutes 115` in place of the epochs fits it to any machine.
 
-    moga-st train fashion_mnist
+    moga-st train fashion_mnist --shards 2
     moga-st train fashion_mnist --model timm_model --model.name convnext_atto --model.patch-size 2
 """
 
@@ -22,13 +25,13 @@ def config() -> RunConfig:
     return RunConfig(
         name="fashion_mnist",
         task=ClassificationConfig(
-            data=FashionMNISTImagesConfig(), augment=ShiftConfig(erase=8), mix=MixConfig(), size=None, smoothing=0.1
+            data=FashionMNISTImagesConfig(), augment=ShiftConfig(), mix=MixConfig(), size=None, smoothing=0.1
         ),
         model=MogaNetConfig(stem_stride=2, channels=1, classes=10, size=28),
         optim=OptimConfig(
             algorithm="muon", lr=3e-3, weight_decay=0.05, schedule="cosine", warmup=0.05, clip_norm=1.0, ema_decay=0.998
         ),
-        steps=24 * EPOCH,
+        steps=10 * EPOCH,
         batch_size=128,
         validate_every=EPOCH,
     )

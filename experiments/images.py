@@ -6,7 +6,10 @@ Data: --task.data.folder PATH; a tenth of the images validate and a tenth test, 
 Expected time: about 3,000 updates suffice for some thousand images when --init names weights to start from.
 
     moga-st train images --task.data.folder my_images
-    moga-st train images --task.data.folder my_images --init moganet_xt.safetensors
+    moga-st train images --task.data.folder my_images --init moganet_xt.safetensors --minutes 30
+
+The weights that --init names may be those of a run of yours, or published ones that `moga-st convert` has read.  A head
+of other classes is left out.
 """
 
 from pathlib import Path

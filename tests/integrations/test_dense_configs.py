@@ -145,7 +145,8 @@ def test_every_model_builds_with_the_published_size_and_operations(name: str):
             net.roi_head.bbox_head(torch.empty(1000, 256, 7, 7, device="meta"))
             net.roi_head.mask_head(torch.empty(100, 256, 14, 14, device="meta"))
     macs = (counter.get_total_flops() + heads.get_total_flops()) / 2e9
-    assert macs == pytest.approx(PUBLISHED[method][size][1], rel=0.01)
+    # norms and pointwise products are counted there and not here, as for the classifier (models/published.py)
+    assert macs == pytest.approx(PUBLISHED[method][size][1], rel=0.025)
 
 
 # --- made data

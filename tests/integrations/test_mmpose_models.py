@@ -316,4 +316,4 @@ def test_reading_a_config_is_enough_in_a_fresh_process():
         f"config = Config.fromfile({str(CONFIG)!r}); print(type(MODELS.build(config.model.backbone)).__module__)"
     )
     run = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
-    assert run.stdout.strip() == "moga_st.integrations.mmpose_models", run.stderr
+    assert run.stdout.strip() == "moga_st.integrations.mmengine_backbone", run.stderr
