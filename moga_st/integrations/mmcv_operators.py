@@ -82,7 +82,8 @@ class RoIAlign(nn.Module):
         use_torchvision: bool = True,  # noqa: ARG002 (it always is)
     ):
         super().__init__()
-        self.output_size = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
+        height, width = (output_size, output_size) if isinstance(output_size, int) else output_size
+        self.output_size = (height, width)
         self.spatial_scale, self.sampling_ratio = float(spatial_scale), int(sampling_ratio)
         self.pool_mode, self.aligned = pool_mode, aligned
 

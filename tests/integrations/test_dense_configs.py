@@ -18,7 +18,7 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from moga_st import recipes
-from moga_st.convert import classifier_tensors, publish
+from moga_st.convert import publish
 from moga_st.integrations import mmcv_operators
 from moga_st.models.moganet import SIZES
 
@@ -264,7 +264,6 @@ def test_published_detectors_and_segmentors_load_with_their_own_keys(method: str
     own = theirs.state_dict()
     backbone = {k.removeprefix("backbone."): v for k, v in own.items() if k.startswith("backbone.")}
     published = publish(backbone, "moganet")
-    assert classifier_tensors({**published, "head.weight": torch.zeros(3, 192), "head.bias": torch.zeros(3)}, "x")
     state = {f"backbone.{k}": v for k, v in published.items()}
     state |= {k: v for k, v in own.items() if not k.startswith("backbone.")}
     assert not state.keys() <= own.keys()
