@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from moga_st import storage
-from moga_st.data.video.prepared_clips import Split, write_clips
+from moga_st.data.video.prepared_clips import Split, check_space, write_clips
 from moga_st.data.video.published import FRAME_SUMS, RGB, windows_from_end, within
 from moga_st.errors import BadInput
 
@@ -53,6 +53,9 @@ def prepare(source: Path, out: Path, window: int = 16) -> None:
         "split": f"the last {total - first_val} of the {total} training clips validate; the folder test tests",
         "windows": f"test: every one of {window} frames",
     }
+    clips = total + sum(1 for path in files["test"] for _ in read_records(path, check=False))
+    length = len(list(frames_of(next(read_records(files["train"][0])), files["train"][0])))
+    check_space(out, clips * length, (64, 64, 3))
     with write_clips(out, SOURCE, LICENCE, RGB, conventions=conventions) as writer:
         for part, paths in files.items():
             numbers = itertools.count()

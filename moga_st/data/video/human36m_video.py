@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from moga_st import storage
-from moga_st.data.video.prepared_clips import Split, write_clips
+from moga_st.data.video.prepared_clips import Split, check_space, write_clips
 from moga_st.data.video.published import FRAME_SUMS, RGB, read_image, resize, runs, within
 from moga_st.errors import BadInput
 
@@ -57,10 +57,12 @@ def prepare(source: Path, out: Path, size: int = 256, val_subject: str = VAL_SUB
         "split": f"train.txt without {val_subject} trains, {val_subject} validates, test.txt tests",
         "windows": f"as listed: {WINDOW} frames, every {STEP}th image",
     }
+    parts: dict[Split, dict[str, list[int]]] = {"train": train, "val": val, "test": listed["test"]}
+    clips = {split: list(clips_of(videos)) for split, videos in parts.items()}
+    check_space(out, sum(len(c.numbers) for found in clips.values() for c in found), (size, size, 3))
     with write_clips(out, SOURCE, LICENCE, RGB, fps=FPS, conventions=conventions) as writer:
-        parts: dict[Split, dict[str, list[int]]] = {"train": train, "val": val, "test": listed["test"]}
-        for split, videos in parts.items():
-            for clip in clips_of(videos):
+        for split, found in clips.items():
+            for clip in found:
                 paths = (root / f"{clip.prefix}{i:06d}.jpg" for i in clip.numbers)
                 frames = (resize(read_image(path), size, size, "bicubic") for path in paths)
                 name = f"{clip.prefix.rpartition('/')[2]}{clip.numbers[0]:06d}"

@@ -18,7 +18,7 @@ import numpy as np
 
 from moga_st import storage
 from moga_st.data.video.clips import open_video
-from moga_st.data.video.prepared_clips import Split, write_clips
+from moga_st.data.video.prepared_clips import Split, check_space, write_clips
 from moga_st.data.video.published import FRAME_SUMS, RGB, resize, within
 from moga_st.errors import BadInput
 
@@ -50,9 +50,12 @@ def prepare(source: Path, out: Path, size: int = 256, train_frames: int = 16, mo
         "windows": f"val and test: the first {WINDOW} frames; training: every one of {train_frames} from the middle",
     }
     parts: tuple[Split, ...] = ("train", "val", "test")
+    listed = {split: read_list(root, split)[:most] for split in parts}
+    there = {split: sum(p.is_file() for p in paths) for split, paths in listed.items()}
+    frames = sum(count * (train_frames if split == "train" else WINDOW) for split, count in there.items())
+    check_space(out, frames, (size, size, 3))
     with write_clips(out, SOURCE, LICENCE, RGB, conventions=conventions) as writer:
-        for split in parts:
-            paths = read_list(root, split)[:most]
+        for split, paths in listed.items():
             added = 0
             for path in paths:
                 starts = None if split == "train" else [0]

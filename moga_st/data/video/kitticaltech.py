@@ -19,7 +19,7 @@ import numpy as np
 
 from moga_st import storage
 from moga_st.data.video.clip import check_size
-from moga_st.data.video.prepared_clips import PreparedClipsWriter, write_clips
+from moga_st.data.video.prepared_clips import PreparedClipsWriter, check_space, write_clips
 from moga_st.data.video.published import FRAME_SUMS, RGB, windows_from_end, within
 from moga_st.errors import BadInput
 
@@ -50,12 +50,31 @@ def prepare(source: Path, out: Path) -> None:
         "recordings; Caltech tests",
         "windows": f"val and test: {WINDOW} frames from each recording's end backwards, without overlap",
     }
+    check_space(out, _count(within(kitti, "", "X_train.hkl"), caltech), (HEIGHT, WIDTH, 3))
     with write_clips(out, SOURCE, LICENCE, RGB, fps=FPS, conventions=conventions) as writer:
         _add_kitti(writer, within(kitti, "", "X_train.hkl"))
         if (caltech / "data_cache.npy").is_file():
             _add_cache(writer, caltech)
         else:
             _add_videos(writer, caltech)
+
+
+def _count(kitti: Path, caltech: Path) -> int:
+    """About how many frames there are: those that .seq files' headers name."""
+    frames = len(read_hickle_list(kitti / "sources_train.hkl"))
+    if (kitti / "X_val.hkl").is_file():
+        frames += len(read_hickle_list(kitti / "sources_val.hkl"))
+    cache = caltech / "data_cache.npy"
+    if cache.is_file():
+        return frames + len(storage.open_npy(cache))
+    return frames + sum(_frames_named(path) // CALTECH_STEP for path in caltech.glob("set*/*.seq"))
+
+
+def _frames_named(path: Path) -> int:
+    """The number of frames in a .seq file's header; a file of so many bytes cannot have more."""
+    with storage.open_file(path) as file:
+        header = file.read(1024)
+    return min(struct.unpack_from("<I", header, 572)[0], path.stat().st_size // 256) if len(header) == 1024 else 0
 
 
 def read_hickle_list(path: Path) -> list[str]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from moga_st import storage
 from moga_st.data.video.clips import open_video
-from moga_st.data.video.prepared_clips import Split, write_clips
+from moga_st.data.video.prepared_clips import Split, check_space, write_clips
 from moga_st.data.video.published import FRAME_SUMS, read_image, resize, runs, windows_from_end
 from moga_st.errors import BadInput
 
@@ -59,6 +59,7 @@ def prepare(source: Path, out: Path, size: int = 128, window: int = 30) -> None:
         "windows": f"val and test: {window} frames from each clip's end backwards, without overlap; every "
         f"{DENSE_STEP}rd start for jogging and running",
     }
+    check_space(out, _count(source), (size, size, 1))
     with write_clips(out, SOURCE, LICENCE, ("grey",), fps=FPS, conventions=conventions) as writer:
         for take in _takes(source):
             split = split_of(take.person)
@@ -97,8 +98,20 @@ def read_sequences(path: Path) -> dict[str, list[int]]:
     return found
 
 
+def _folders(source: Path) -> list[Path]:
+    roots = (source, source / "kth")
+    return [p for root in roots for a in ACTIONS for p in root.glob(f"{a}/person*") if p.is_dir()]
+
+
+def _count(source: Path) -> int:
+    """How many frames there are, at most: images, or what 00sequences.txt lists."""
+    if folders := _folders(source):
+        return sum(1 for folder in folders for _ in folder.glob("image_*"))
+    return sum(len(numbers) for path in source.rglob("00sequences.txt") for numbers in read_sequences(path).values())
+
+
 def _takes(source: Path) -> Iterator[Take]:
-    folders = [p for root in (source, source / "kth") for a in ACTIONS for p in root.glob(f"{a}/person*") if p.is_dir()]
+    folders = _folders(source)
     if folders:
         yield from map(_from_images, sorted(folders))
         return

@@ -5,9 +5,7 @@ Shape legend: ``h w`` size, ``c`` channels.
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from tqdm import tqdm
 
 from moga_st.data.video.clip import Clip, DamagedClip
 from moga_st.data.video.clips import LUMINANCE, ZARR, open_clip, resized
-from moga_st.data.video.prepared_clips import SPLITS, Split, write_clips
+from moga_st.data.video.prepared_clips import SPLITS, Split, check_space, write_clips
 from moga_st.data.video.stills import is_picture
 from moga_st.errors import BadInput
 
@@ -105,14 +103,8 @@ def prepare_clips(
                 f"{source}: too few clips or frames for a part {split}; give more, or a smaller val and test"
             )
     frames = sum(p.stop - p.first for p in pieces)
-    need = frames * size[0] * size[1] * len(channels) * (4 if is_float else 1)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(out.parent).free
-    shape = f"{size[0]}x{size[1]}, {', '.join(channels)}"
-    say(f"{out}: {len(clips)} clips, {frames:,} frames of {shape}, {need / 1e6:,.1f} MB; {free / 1e6:,.0f} MB are free")
-    if need * 1.02 + 1e6 > free:
-        short = f"{need / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free; take smaller frames or fewer"
-        raise OSError(errno.ENOSPC, short, str(out))
+    say(f"{len(clips)} clips, {', '.join(channels)}")
+    check_space(out, frames, (*size, len(channels)), 4 if is_float else 1, say)
     dated = all(c.time_s is not None for c in clips)
     units = {c.unit for c in clips}
     unit = units.pop() if len(units) == 1 else ""

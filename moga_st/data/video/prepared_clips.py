@@ -19,10 +19,13 @@ Shape legend: ``n`` frames, ``t`` frames of a window, ``h w`` size, ``c`` channe
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +45,35 @@ BLOCK = 4 << 20  # bytes of frames written at once, about
 CHUNK = 64 << 10  # bytes of a chunk of the file, at least one frame
 
 Split = Literal["train", "val", "test"]
+
+
+def check_space(
+    path: Path, frames: int, shape: tuple[int, int, int], value_bytes: int = 1, say: Callable[[str], None] | None = None
+) -> None:
+    """Say how large a prepared file will be, before the work is done, and stop where the disk has less space.
+
+    Args:
+        path: the file that will be written.
+        frames: how many it will have, at most.
+        shape: of a frame: (h, w, c).
+        value_bytes: of a value: 1 for uint8, 4 for float32.
+        say: gets the line; left out, it goes to stderr.
+
+    Raises:
+        OSError: less space on the disk than needed.
+    """
+    need = frames * math.prod(shape) * value_bytes
+    path.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(path.parent).free
+    line = f"{path}: {frames:,} frames of {shape[0]}x{shape[1]}, {shape[2]} channels, {need / 1e6:,.1f} MB; "
+    (say or _to_stderr)(f"{line}{free / 1e6:,.0f} MB are free")
+    if need * 1.02 + 1e6 > free:
+        short = f"{need / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free; take smaller frames or fewer"
+        raise OSError(errno.ENOSPC, short, str(path))
+
+
+def _to_stderr(line: str) -> None:
+    print(escape(line), file=sys.stderr)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from moga_st import storage
-from moga_st.data.video.prepared_clips import Split, write_clips
+from moga_st.data.video.prepared_clips import Split, check_space, write_clips
 from moga_st.errors import BadInput
 
 FIRST_VAL, FIRST_TEST = np.datetime64("2019-01-01"), np.datetime64("2019-06-01")
@@ -58,6 +58,8 @@ def prepare(source: Path, out: Path, size: int = 384) -> None:
         "split": f"train before {FIRST_VAL}, val before {FIRST_TEST}, test from then on" if by_date else "by file",
         "windows": f"val and test: {WINDOW} frames, every {STEP}th start",
     }
+    frames = sum(_frames_in(path, listed) for path, listed in events.items())
+    check_space(out, frames, (size, size, 1))
     with write_clips(out, SOURCE, LICENCE, (KIND,), fps=FPS, conventions=conventions) as writer:
         for path, listed in sorted(events.items()):
             with storage.open_hdf5(path) as file:
@@ -76,6 +78,13 @@ def prepare(source: Path, out: Path, size: int = 384) -> None:
                     starts = None if event.split == "train" else list(range(0, data.shape[3] - WINDOW + 1, STEP))
                     clip = data[event.place].transpose(2, 0, 1)
                     writer.add_clip(event.split, event.name, (shrink(f, size) for f in clip), starts=starts)
+
+
+def _frames_in(path: Path, listed: list[Event]) -> int:
+    """How many frames the events of a file have, all of them where none are listed; 0 where it is not as expected."""
+    with storage.open_hdf5(path) as file:
+        shape = getattr(file.get(KIND), "shape", ())
+        return (len(listed) or shape[0]) * shape[3] if len(shape) == 4 else 0
 
 
 def shrink(frame: np.ndarray, size: int) -> np.ndarray:

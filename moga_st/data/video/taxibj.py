@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from moga_st import storage
-from moga_st.data.video.prepared_clips import Split, write_clips
+from moga_st.data.video.prepared_clips import Split, check_space, write_clips
 from moga_st.data.video.published import FRAME_SUMS, windows_from_end, within
 from moga_st.errors import BadInput
 
@@ -49,10 +49,12 @@ def prepare(source: Path, out: Path) -> None:
         "which share frames with it, are left out",
         "windows": f"{length} frames; test: every sample of the file",
     }
+    parts: dict[Split, np.ndarray] = {"train": train[:last_train], "val": train[first_val:], "test": test}
+    clips = {split: list(joined(samples)) for split, samples in parts.items()}
+    check_space(out, sum(len(c) for listed in clips.values() for c in listed), (*train.shape[3:], len(CHANNELS)), 4)
     with write_clips(out, SOURCE, LICENCE, CHANNELS, fps=FPS, standardise=False, conventions=conventions) as writer:
-        parts: dict[Split, np.ndarray] = {"train": train[:last_train], "val": train[first_val:], "test": test}
-        for split, samples in parts.items():
-            for i, clip in enumerate(joined(samples)):
+        for split, listed in clips.items():
+            for i, clip in enumerate(listed):
                 starts = windows_from_end(len(clip), length, 1) if split == "test" else None
                 writer.add_clip(split, f"{split}/{i}", (f.transpose(1, 2, 0) for f in (clip + 1) / 2), starts=starts)
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from moga_st.data.video.prepared_clips import Split, write_clips
+from moga_st.data.video.prepared_clips import Split, check_space, write_clips
 from moga_st.data.video.published import runs, windows_from_end, within
 from moga_st.errors import BadInput, nearest
 from moga_st.storage import open_grid
@@ -96,6 +96,8 @@ def prepare(
     with ExitStack() as stack, write_clips(out, SOURCE, LICENCE, names, **about) as writer:
         maps = [stack.enter_context(_Maps(root, channel)) for channel in channels]
         times = sorted(set.intersection(*(set(m.where) for m in maps)))
+        within_years = sum(a <= _year(t) <= b and t % step_hours == 0 for t in times for a, b in years.values())
+        check_space(out, within_years, (*maps[0].read(times[:1]).shape[1:], len(maps)), 4)
         for split, (first, last) in years.items():
             wanted = [t for t in times if first <= _year(t) <= last and t % step_hours == 0]
             if not wanted:

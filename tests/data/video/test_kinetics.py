@@ -44,6 +44,8 @@ def test_listed_videos(tmp_path):
 def test_lists_that_are_none(tmp_path):
     (tmp_path / "annotations").mkdir()
     path = tmp_path / "annotations" / "train.csv"
+    for split in ("val", "test"):
+        (tmp_path / "annotations" / f"{split}.csv").write_text(HEADER)
     for text, match in (
         ("a,b\n1,2\n", "has no column youtube_id, time_start"),
         (HEADER + "x,../../a,0,10,train\n", "line 2 does not name a video"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from moga_st.data.video import prepare as module
+from moga_st.data.video import prepared_clips
 from moga_st.data.video.prepare import ClipsOptions, prepare_clips
 from moga_st.data.video.prepared_clips import SPLITS, describe
 from moga_st.errors import BadInput
@@ -34,7 +34,8 @@ def test_a_long_recording_is_split_by_time_with_a_gap(tmp_path):
     for split, first, stop in (("train", 0, 60), ("val", 63, 73), ("test", 76, 100)):
         np.testing.assert_array_equal(read[split][0][..., 0], frames[first:stop])
     np.testing.assert_allclose(about["mean"], frames[:60].mean() / 255, rtol=1e-12)
-    assert "1 clips, 94 frames of 6x8, grey, 0.0 MB" in said[0]
+    assert said[0] == "1 clips, grey"
+    assert "94 frames of 6x8, 1 channels, 0.0 MB" in said[1]
     assert "train: 1 clips, 60 frames" in describe(tmp_path / "o.h5")
 
 
@@ -122,7 +123,7 @@ def test_what_cannot_become_one_file_is_refused(tmp_path, monkeypatch):
         prepare_clips(source / "a.npy", tmp_path / "o.h5", ClipsOptions(fps=5))
     with pytest.raises(BadInput, match="too few clips or frames for a part train"):
         prepare_clips(source / "a.npy", tmp_path / "o.h5", ClipsOptions(val=30, test=30))
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
+    monkeypatch.setattr(prepared_clips.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
     with pytest.raises(OSError, match=r"GB are needed, 0\.00 GB are free"):
         prepare_clips(source / "a.npy", tmp_path / "o.h5")
     assert not (tmp_path / "o.h5").exists()
