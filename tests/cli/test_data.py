@@ -41,6 +41,36 @@ def test_a_published_file_becomes_a_prepared_one(tmp_path, capsys):
     assert "exists already" in capsys.readouterr().err
 
 
+def test_own_clips_become_a_prepared_file_and_bad_ones_stop_it_or_are_left_out(tmp_path, capsys):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for name in "abcd":
+        np.save(folder / f"{name}.npy", np.random.default_rng(ord(name)).integers(0, 256, (30, 12, 16), np.uint8))
+    (folder / "e.mp4").write_bytes(b"\0\0\0\x20ftypisom" + bytes(200))
+    argv = ["data", "prepare", "clips", str(folder), "--size", "6", "8", "--split", "file", "--val", "1", "--test", "1"]
+    argv += ["--gap", "0", "--licence", "CC0", "--out", str(tmp_path / "own.h5")]
+    with pytest.raises(SystemExit) as left:
+        main(argv)
+    assert left.value.code == 2
+    error = capsys.readouterr().err
+    assert "e.mp4" in error
+    assert "take it out, or have bad files skipped" in error
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["clips"]  # nothing half done
+    with pytest.raises(SystemExit) as left:
+        main([*argv, "--bad", "skip"])
+    assert left.value.code == 0
+    said = capsys.readouterr()
+    assert "left out:" in said.err
+    assert "e.mp4" in said.err
+    assert "120 frames of 6x8, 1 channels" in said.err
+    for line in ("uint8 6x8, grey", "train: 2 clips, 60 frames", "test: 1 clips, 30 frames", "licence: CC0"):
+        assert line in said.out
+    with pytest.raises(SystemExit) as left:
+        main(["data", "describe", str(tmp_path / "own.h5")])
+    assert left.value.code == 0
+    assert capsys.readouterr().out == said.out
+
+
 def test_unknown_names_and_sources(tmp_path, capsys):
     for argv, match in (
         (["taxi", "x"], "did you mean 'taxibj'?"),

@@ -50,7 +50,7 @@ def prepare(source: Path, out: Path, size: int = 256, train_frames: int = 16, mo
         "windows": f"val and test: the first {WINDOW} frames; training: every one of {train_frames} from the middle",
     }
     parts: tuple[Split, ...] = ("train", "val", "test")
-    listed = {split: read_list(root, split)[:most] for split in parts}
+    listed: dict[Split, list[Path]] = {split: read_list(root, split)[:most] for split in parts}
     there = {split: sum(p.is_file() for p in paths) for split, paths in listed.items()}
     frames = sum(count * (train_frames if split == "train" else WINDOW) for split, count in there.items())
     check_space(out, frames, (size, size, 3))

@@ -50,7 +50,7 @@ def prepare(source: Path, out: Path) -> None:
         "windows": f"{length} frames; test: every sample of the file",
     }
     parts: dict[Split, np.ndarray] = {"train": train[:last_train], "val": train[first_val:], "test": test}
-    clips = {split: list(joined(samples)) for split, samples in parts.items()}
+    clips: dict[Split, list[np.ndarray]] = {split: list(joined(samples)) for split, samples in parts.items()}
     check_space(out, sum(len(c) for listed in clips.values() for c in listed), (*train.shape[3:], len(CHANNELS)), 4)
     with write_clips(out, SOURCE, LICENCE, CHANNELS, fps=FPS, standardise=False, conventions=conventions) as writer:
         for split, listed in clips.items():
