@@ -5,7 +5,7 @@ READY := .venv/.ready
 
 VENDOR := moga_st/report/front/vendor
 
-.PHONY: demo test test-browser test-bundle test-mmpose test-mediapipe site lint fuzz kill
+.PHONY: demo test test-browser test-bundle test-mmpose test-mediapipe test-onnx site lint fuzz kill
 
 demo: $(READY)  ## train, evaluate and draw: video prediction on real digits, then poses of a generated body
 	run=$$($(BIN)/moga-st train mmnist_demo) && $(BIN)/moga-st eval "$$run"
@@ -28,6 +28,9 @@ test-mmpose: .venv-mmpose/.ready  ## what needs mmpose, in a venv of its own: mm
 
 test-mediapipe: .venv-mediapipe/.ready  ## what needs MediaPipe, in a venv of its own: it brings opencv and jax, and numpy below 2
 	.venv-mediapipe/bin/python -m pytest tests/integrations/test_mediapipe.py
+
+test-onnx: $(READY) .venv-onnx/.ready  ## the example that runs exported networks, where there is neither torch nor this package
+	MOGA_ST_ONNX_PYTHON=$(CURDIR)/.venv-onnx/bin/python $(BIN)/python -m pytest tests/test_export.py -k alone
 
 fuzz: $(READY)  ## thousands of damaged files for every reader, with limits on time and memory; counts into experiments/records
 	nice $(BIN)/python -m tests.fuzz --record experiments/records/fuzz.json
@@ -58,4 +61,9 @@ $(READY): setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info < (3, 13), "MediaPipe 0.10.21 needs Python 3.12 or older"'
 	$(PYTHON) -m venv .venv-mediapipe
 	.venv-mediapipe/bin/pip install --quiet --disable-pip-version-check --editable '.[video-pose,test]'
+	touch $@
+
+.venv-onnx/.ready: setup.cfg
+	$(PYTHON) -m venv .venv-onnx
+	.venv-onnx/bin/pip install --quiet --disable-pip-version-check numpy onnxruntime pillow
 	touch $@

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 
 from moga_st.config import Config
 from moga_st.errors import BadInput
@@ -76,10 +77,12 @@ class Muon(torch.optim.AdamW):
         torch.optim.Optimizer.__setstate__(self, state)  # Adam's own asks every state for its number of steps
 
     def step(self) -> None:  # type: ignore[override]
-        self.move_matrices()  # pyright: ignore[reportAttributeAccessIssue] (disable hides it)
+        self.move_matrices()
         super().step()
 
-    @torch.compiler.disable  # it would be compiled anew as gradients come and go, which a capture forbids
+    # it would be compiled anew as gradients come and go, which a capture forbids; torch.compiler.disable does the same,
+    # but imports the compiler at once, which takes longer than all else that a short command imports
+    @_disable_dynamo
     @torch.no_grad()
     def move_matrices(self) -> None:
         for group in self.param_groups:

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 SLOW = {"torch._dynamo", "torch._inductor", "sympy", "skimage.transform", "scipy.stats", "matplotlib", "torchvision"}
+SLOW |= {"onnx", "onnxscript", "onnxruntime", "openvino", "timm", "xarray", "lpips", "moga_st.engine"}
 PREDICT = """
 import torch
 from moga_st import load_model
@@ -38,3 +39,16 @@ def test_help_imports_neither_torch_nor_numpy():
     modules = imported_by("from moga_st.cli.main import usage\nusage()")
     assert "moga_st.cli.main" in modules
     assert not modules & {"torch", "numpy", "tyro"}
+
+
+@pytest.mark.parametrize("verb", ["predict", "lift", "classify", "export", "convert"])
+def test_the_help_of_a_verb_does_not_import_torch(verb):
+    modules = imported_by(f"from moga_st.cli.main import _run\n_run({verb!r}, ['--help'])")
+    assert "tyro" in modules
+    assert "torch" not in modules
+
+
+def test_an_unknown_flag_is_refused_before_the_compiler_comes_in():
+    modules = imported_by("from moga_st.cli.main import _run\nassert _run('bench', ['mmnist_demo', '--unknown']) == 2")
+    assert "moga_st.engine" in modules
+    assert not modules & {"torch._dynamo", "torch._inductor", "sympy"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from moga_st import recipes
 from moga_st.cli.models import named_models
@@ -16,12 +17,16 @@ def run(argv: list[str]) -> None:
     name, rest = recipe_argument("bench", argv)
     from moga_st import record
     from moga_st.bench import BenchKernels, BenchModel, BenchRecipe, run_kernels, run_model, run_recipe
+    from moga_st.bench_runtimes import BenchRuntimes, run_runtimes
     from moga_st.device import setup
 
     known, prog = named_models(), f"moga-st bench {name}"
     if name == "kernels":
         args = parse(BenchKernels, prog, rest)
         rows = run_kernels(args)
+    elif "--runtimes" in rest:
+        args = parse(BenchRuntimes, prog, rest)
+        rows = run_runtimes(Path(name), args)
     elif name in known:
         args = parse(BenchModel, prog, rest)
         rows = run_model(known[name], args)

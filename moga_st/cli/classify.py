@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tyro.conf import Positional
 
@@ -16,7 +17,7 @@ class Classify:
     """Name what images show: the most likely classes, and with --cam where on the image the first one was found."""
 
     weights: Positional[Path]
-    """A .safetensors file, a run's folder, or the name of weights in the package."""
+    """A .safetensors or exported .onnx file, a run's folder, or the name of weights in the package."""
     images: Positional[tuple[Path, ...]]
     """Image files, or folders of them."""
     top: int = 5
@@ -27,6 +28,9 @@ class Classify:
     """Draw Grad-CAM's heat map beside every image, as OUT/IMAGE_classified.png."""
     out: Path = Path("classified")
     """Folder for the pictures."""
+    runtime: Literal["onnxruntime", "openvino"] | None = None
+    """What runs the network instead of torch, on the CPU: weights are exported for it in memory, an .onnx file of
+    `moga-st export` is taken as it is."""
     device: str = "auto"
     """auto (CUDA if there is one), cpu, cuda, cuda:N or mps."""
     json: bool = False
@@ -42,7 +46,7 @@ def run(argv: list[str]) -> None:
 
     if not args.images:
         raise BadInput("classify: name at least one image or folder")
-    classifier = load_classifier(args.weights, setup(args.device), args.names)
+    classifier = load_classifier(args.weights, setup(args.device), args.names, args.runtime)
     for found in classifier(list(args.images), args.top, args.cam):
         written: list[str] = []
         if args.cam:

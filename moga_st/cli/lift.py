@@ -35,10 +35,10 @@ def run(argv: list[str]) -> None:
 
 
 def _lift(args: Lift, argv: list[str]) -> None:
-    from moga_st import pretrained
     from moga_st.data.pose.keypoints import holds_keypoints
     from moga_st.data.video.clips import open_video
     from moga_st.device import setup
+    from moga_st.export.load import load
     from moga_st.infer.scene import check_any_lifter
     from moga_st.infer.truth import read_truth
     from moga_st.record import provenance
@@ -49,7 +49,7 @@ def _lift(args: Lift, argv: list[str]) -> None:
     check_flags(args, is_video)
     truth = None if args.truth is None else read_truth(args.truth)
     device = setup(args.device)
-    net = pretrained.load_model(pretrained.find_weights(args.weights), device)
+    net = load(args.weights, device, args.runtime).net
     check_any_lifter(net)
     if source is None:
         from moga_st.cli.lift_live import lift_live

@@ -92,6 +92,9 @@ class Lift:
     """Pictures: png, gif and mp4; with --camera the window."""
     report: bool = False
     """One page for everyone that is lifted, NAME_lift.html: the input beside the people in 3D, to turn and to play."""
+    runtime: Literal["onnxruntime", "openvino"] | None = None
+    """What runs the network instead of torch, on the CPU: weights are exported for it in memory, an .onnx file of
+    `moga-st export` is taken as it is."""
     device: str = "auto"
     """auto (CUDA if there is one), cpu, cuda or cuda:N."""
     out: Path = Path("lifted")

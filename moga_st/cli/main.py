@@ -26,7 +26,8 @@ VERBS = {
     "lift": ("WEIGHTS SOURCE", "lift people in a video, or their 2D keypoints, to 3D"),
     "data": ("RECIPE", "find and check a recipe's data; `data prepare NAME SRC` makes the file that recipes read"),
     "models": ("", "list every model with parameters and operations"),
-    "bench": ("RECIPE", "time a recipe's training step, inference and data; a network of `models`; or kernels"),
+    "bench": ("RECIPE", "time a recipe, a network of `models`, or kernels; with --runtimes, weights as exported"),
+    "export": ("WEIGHTS OUT", "write a network as .onnx or .pt2 that runs without this package"),
     "convert": ("--from DIALECT IN OUT", "turn a published checkpoint into weights of this package"),
 }
 """What each verb takes and does; verb V is the function ``run`` of ``cli/V.py`` (``eval`` of ``evaluate.py``)."""

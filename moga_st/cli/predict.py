@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
@@ -22,7 +22,7 @@ class Predict:
     """Predict the future of a clip, and draw input, truth, prediction and error as PNG, GIF and video."""
 
     weights: Positional[Path]
-    """A .safetensors file, a run's folder, or the name of weights in the package."""
+    """A .safetensors or exported .onnx file, a run's folder, or the name of weights in the package."""
     clip: Positional[Path]
     """A video, GIF, folder of frames, .npy, .npz, HDF5, NetCDF or Zarr file, told by its content; or a folder of such
     files, which are predicted one after the other."""
@@ -39,6 +39,9 @@ class Predict:
     overlapping tiles."""
     variables: tuple[str, ...] = ()
     """In files of several arrays, the names of those that are the clip."""
+    runtime: Literal["onnxruntime", "openvino"] | None = None
+    """What runs the network instead of torch, on the CPU: weights are exported for it in memory, an .onnx file of
+    `moga-st export` is taken as it is."""
     device: str = "auto"
     """auto (CUDA if there is one), cpu, cuda, cuda:N or mps."""
     out: Path = Path("predictions")
@@ -67,7 +70,7 @@ def run(argv: list[str]) -> None:
         raise BadInput("--cam: is of one prediction; leave --all out")
     if args.from_end and (args.all or args.start):
         raise BadInput("--from-end: predicts what comes after the clip; leave --all and --start out")
-    predictor = Predictor(args.weights, setup(args.device))
+    predictor = Predictor(args.weights, setup(args.device), args.runtime)
     results = []
     paths = _clips(args.clip)
     for path in paths:

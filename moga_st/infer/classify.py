@@ -17,12 +17,10 @@ from moga_st.data.augment import Look, evaluation, normalised
 from moga_st.data.images import find_images, read_image
 from moga_st.draw.images import ClassifiedImage
 from moga_st.errors import BadInput
-from moga_st.models import to_device
-from moga_st.models.moganet import MogaNet
-from moga_st.pretrained import find_weights, load_model, read_weights
-
-LARGEST_SIDE = 4096  # pixels that a network is shown
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from moga_st.export.load import load
+from moga_st.export.runtime import Runtime, Standing
+from moga_st.export.whole import IMAGENET, image_view
+from moga_st.models.moganet import MogaNet, MogaNetConfig
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,8 @@ class Classifier:
             BadInput: a network without stages.
         """
         if not isinstance(self.net, MogaNet):
-            raise BadInput(f"heat maps are drawn for MogaNet, these weights are of {type(self.net).__name__}")
+            who = "a runtime other than torch" if isinstance(self.net, Standing) else type(self.net).__name__
+            raise BadInput(f"heat maps are drawn for MogaNet run by torch, this is {who}")
         maps = gradcam(self.net, self.net.stages[-1], x[None], lambda out: out[:, number])
         return spread(maps, (x.shape[1], x.shape[2]))[0].cpu()
 
@@ -126,52 +125,52 @@ class Classifier:
         return x.to(self.device)
 
 
-def load_classifier(weights: Path, device: torch.device | str = "cpu", names: Path | None = None) -> Classifier:
+def load_classifier(
+    weights: Path,
+    device: torch.device | str = "cpu",
+    names: Path | None = None,
+    runtime: Runtime | None = None,
+) -> Classifier:
     """The classifier in weights of this package.
 
     Args:
-        weights: a weights file, a run's folder, or the name of weights in the package.
-        device: where the network runs.
+        weights: as :func:`moga_st.export.load.load` takes them.
+        device: where torch runs.
         names: the classes' names, one a line in a file, where the weights do not say them.
+        runtime: ONNX Runtime or OpenVINO instead of torch.
 
     Raises:
         BadInput: no such weights, those of no classifier, or names that do not fit.
     """
-    path = find_weights(weights)
-    held = read_weights(path)
-    net = to_device(load_model(path), device).eval()
-    facts = held.about.get("facts", {})
-    head = [m for m in net.modules() if isinstance(m, nn.Linear)]
-    spec = held.spec
-    if not isinstance(net, MogaNet) and "test_view" not in facts:
-        raise BadInput(f"{path}: holds a {type(net).__name__}, which is no classifier of images")
-    if not head:
+    net, model, spec, facts, path, _ = load(weights, device, runtime)
+    if not isinstance(model, MogaNetConfig) and "test_view" not in facts:
+        raise BadInput(
+            f"{path}: holds a {type(model).__name__.removesuffix('Config')}, which is no classifier of images"
+        )
+    if isinstance(net, Standing):
+        count = net.classes
+    else:
+        head = [m for m in net.modules() if isinstance(m, nn.Linear)]
+        count = head[-1].out_features if head else 0
+    if not count:
         raise BadInput(f"{path}: holds a backbone without a head, which names no class")
-    classes = _names(path, names, facts.get("classes"), head[-1].out_features)
-    channels = spec.shape[0] if spec is not None and spec.shape[0] else getattr(held.model, "channels", None) or 3
+    classes = _names(path, names, facts.get("classes"), count)
+    channels = spec.shape[0] if spec is not None and spec.shape[0] else getattr(model, "channels", None) or 3
     if channels not in (1, 3):
         raise BadInput(f"{path}: takes {channels} channels; images of files have 1 (grey) or 3 (red, green, blue)")
     mean, std = (spec.mean, spec.std) if spec is not None else IMAGENET
     mean, std = (v * channels if len(v) == 1 else v for v in (mean, std))
-    size, crop = _view(path, facts.get("test_view", {"size": [224, 224], "crop": 0.9}))
+    try:
+        size, crop = image_view(facts)
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from error
     look = Look(size, size, crop, tuple(mean), tuple(std))
     if len(look.mean) != channels:
         raise BadInput(f"{path}: takes {channels} channels, but has the scale of {len(look.mean)}")
     return Classifier(net, tuple(classes), look, device)
 
 
-def _view(path: Path, view: Any) -> tuple[int, float]:
-    """Side and share of an image that a network is shown, as its weights say."""
-    try:
-        size, crop = view["size"][0], float(view["crop"])
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise BadInput(f"{path}: its test_view cannot be used ({error!r:.80})") from error
-    if type(size) is not int or not 1 <= size <= LARGEST_SIDE or not 0 < crop <= 1:
-        raise BadInput(f"{path}: its test_view is a side of {size!r:.20} and a share of {crop}; do not trust this file")
-    return size, crop
-
-
-def _names(path: Path, given: Path | None, known: Any, count: int) -> list[str]:
+def _names(path: str, given: Path | None, known: Any, count: int) -> list[str]:
     if given is None:
         if known is None or known == []:
             return [f"class {i}" for i in range(count)]

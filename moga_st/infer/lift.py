@@ -20,11 +20,12 @@ from moga_st.data.pose.keypoints.filling import fill
 from moga_st.data.pose.keypoints.reading import read_keypoints
 from moga_st.data.pose.smoothing import OneEuro
 from moga_st.errors import BadInput
-from moga_st.infer.person import lift_person, smooth_seen
+from moga_st.export.load import load
+from moga_st.export.runtime import Runtime
+from moga_st.infer.person import is_person_lifter, lift_person, smooth_seen
 from moga_st.infer.windows import lift_overlapping, lift_windows
-from moga_st.models.lifter import Lifter
-from moga_st.models.person import PersonLifter
-from moga_st.pretrained import load_model
+from moga_st.models.lifter import Lifter, LifterConfig
+from moga_st.models.person import PersonLifter, PersonLifterConfig
 
 BATCH = 64  # windows at once: bounds memory
 GAP_S = 0.5  # the longest gap that is filled in time, as `lift` has it unless told
@@ -36,9 +37,10 @@ def check_lifter(net: nn.Module) -> Lifter | PersonLifter:
     Raises:
         BadInput: it is no lifter.
     """
-    if not isinstance(net, (Lifter, PersonLifter)):
-        raise BadInput(f"the weights hold a {type(net).__name__}; lift needs a pose lifter")
-    return net
+    if not isinstance(getattr(net, "config", None), (LifterConfig, PersonLifterConfig)):
+        held = type(getattr(net, "config", net)).__name__.removesuffix("Config")
+        raise BadInput(f"the weights hold a {held}; lift needs a pose lifter")
+    return net  # type: ignore[return-value] (what is exported stands for one)
 
 
 @torch.no_grad()
@@ -48,6 +50,7 @@ def lift(
     device: torch.device | str = "cpu",
     smooth: OneEuro | None = None,
     focal_px: float | None = None,
+    runtime: Runtime | None = None,
 ) -> np.ndarray:
     """Root-relative poses (t, 17, 3) in metres, in the camera's axes (x right, y down, z forward).
 
@@ -61,14 +64,15 @@ def lift(
         device: where the network runs.
         smooth: filters the keypoints first.
         focal_px: focal length in pixels.
+        runtime: see :func:`moga_st.export.load.load`.
 
     Raises:
         BadInput: the net is no lifter, or ``focal_px`` is given for one that reads places in the image.
     """
     device = torch.device(device)
-    net = check_lifter(weights if isinstance(weights, nn.Module) else load_model(weights, device))
+    net = check_lifter(weights if isinstance(weights, nn.Module) else load(Path(weights), device, runtime).net)
     keypoints = keypoints if isinstance(keypoints, Keypoints) else read_keypoints(Path(keypoints))
-    if isinstance(net, PersonLifter):
+    if is_person_lifter(net):
         points = keypoints.canonical_px
         points = points if smooth is None else smooth_seen(points, keypoints.fps, smooth)
         poses = lift_person(net, points, keypoints.size_px, keypoints.fps, device, focal_px)
@@ -89,7 +93,7 @@ def lift_shot(net: nn.Module, shot: Shot, device: torch.device, focal_px: float 
     in windows side by side, as the pose task scores them.  A lifter of 17 joints sees what `lift` gives it: the layout
     converted, unseen joints filled in."""
     net = check_lifter(net)
-    if isinstance(net, PersonLifter):
+    if is_person_lifter(net):
         return lift_person(net, shot.keypoints, shot.size_px, shot.fps, device, focal_px, overlap=False)
     points = shot.seen17()
     filled, _ = fill(points.astype(np.float64), points[..., 2] <= 0, round(GAP_S * shot.fps))

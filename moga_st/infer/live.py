@@ -19,8 +19,7 @@ from moga_st.data.pose.skeleton import Layout, to_canonical, to_h36m17
 from moga_st.data.pose.smoothing import OneEuro
 from moga_st.errors import BadInput
 from moga_st.infer.lift import upright
-from moga_st.infer.person import MAX_FPS, assumed_focal_px, mirrored, smooth_seen, to_rays
-from moga_st.models.person import PersonLifter
+from moga_st.infer.person import MAX_FPS, assumed_focal_px, is_person_lifter, mirrored, smooth_seen, to_rays
 
 
 class LivePerson(NamedTuple):
@@ -64,10 +63,10 @@ class LiveLifter:
         min_confidence: float = 0.3,
         patience_s: float = 0.5,
     ):
-        if not isinstance(net, PersonLifter):
+        if not is_person_lifter(net):
+            held = type(getattr(net, "config", net)).__name__.removesuffix("Config")
             raise BadInput(
-                f"live lifting: a {type(net).__name__} does not read any detector's keypoints; take `lifter_causal` or "
-                "`lifter`"
+                f"live lifting: a {held} does not read any detector's keypoints; take `lifter_causal` or `lifter`"
             )
         self.net, self.device, self.size_px, self.fps, self.layout = net, device, size_px, fps, layout
         self.focal_px = assumed_focal_px(size_px) if focal_px is None else focal_px

@@ -6,22 +6,31 @@ Shape legend: ``t`` frames, 22 canonical keypoints, 17 joints.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from moga_st.data.pose.skeleton import flip
 from moga_st.data.pose.smoothing import OneEuro
 from moga_st.data.pose.windows import blend, windows
 from moga_st.errors import BadInput
-from moga_st.models.person import PersonLifter
+from moga_st.models.person import PersonLifter, PersonLifterConfig
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs  # of typing as of Python 3.13
 
 ASSUMED_FOCAL = 1.0
 """Focal length over the image's longer side where nobody knows it: 53 degrees across, between a phone and a webcam."""
 MAX_FPS = 60.0
 """The highest frame rate in training: of faster videos, every second or third frame and so on is a clip of its own."""
 BATCH = 64  # windows at once: bounds memory
+
+
+def is_person_lifter(net: nn.Module) -> TypeIs[PersonLifter]:
+    """Whether it is a lifter for everyone, or something exported that stands for one."""
+    return isinstance(getattr(net, "config", None), PersonLifterConfig)
 
 
 def assumed_focal_px(size_px: tuple[int, int]) -> float:
@@ -96,6 +105,8 @@ def windows_of(rays: Tensor, starts: np.ndarray, length: int, interval_s: float)
 
 def mirrored(net: PersonLifter, windows: Tensor) -> Tensor:
     """What the net makes of windows (n, t, 22, 4), averaged with the mirror image of what it makes of the mirrored."""
+    if getattr(net, "mirrored", False):  # an exported lifter averages itself
+        return net(windows).float()
     return ((net(windows) + flip(net(flip(windows)))) / 2).float()
 
 

@@ -8,21 +8,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from moga_st import pretrained
 from moga_st.analyse.gradcam import clip_cam
 from moga_st.data.video.clip import Clip
 from moga_st.data.video.clips import open_clip, read_clip
 from moga_st.draw.video import PredictedClip
 from moga_st.errors import BadInput
+from moga_st.export.load import load
+from moga_st.export.runtime import Runtime, Standing
 from moga_st.infer.tiles import predict_frames
 from moga_st.metrics.scorers import FieldScorer, FrameScorer
 from moga_st.models.baselines import Climatology
-from moga_st.models.simvp import SimVP
+from moga_st.models.simvp import SimVPConfig
 from moga_st.spec import InputSpec
 
 TILE = (128, 128)  # where a weights file does not know the size that it was trained on
@@ -67,6 +69,7 @@ def predict(
     size: tuple[int, int] | None = None,
     from_end: bool = False,
     device: torch.device | str = "cpu",
+    runtime: Runtime | None = None,
 ) -> Prediction:
     """Predict what follows in a clip.  Only the frames that are needed are decoded.
 
@@ -79,12 +82,13 @@ def predict(
             that the network was trained on go through it in overlapping tiles.
         from_end: the input is the clip's last frames, so that what comes after the clip is predicted.
         device: where the network runs.
+        runtime: see :func:`moga_st.export.load.load`; frames then go in and come out as bytes where they are images.
 
     Raises:
         BadInput: no video model, a clip that cannot be read or is too short, other channels than the model's, or
             numbers out of range.
     """
-    loaded = Predictor(weights, device)
+    loaded = Predictor(weights, device, runtime)
     opened = clip if isinstance(clip, Clip) else open_clip(Path(clip), channels=loaded.net.channels)
     if from_end:
         start = max(0, opened.frames - loaded.net.frames_in)
@@ -107,23 +111,30 @@ def predict_all(
 
 
 class Predictor:
-    """A network that predicts video, with what is known of its input."""
+    """A network that predicts video, with what is known of its input.
 
-    def __init__(self, weights: str | Path | nn.Module, device: torch.device | str = "cpu"):
+    ``weights``, ``device`` and ``runtime`` are as :func:`moga_st.export.load.load` takes them, or a network.
+    """
+
+    def __init__(
+        self, weights: str | Path | nn.Module, device: torch.device | str = "cpu", runtime: Runtime | None = None
+    ):
         self.climatology: Climatology | None = None
+        net: Any
         if isinstance(weights, nn.Module):
             net, spec, name = weights.eval().to(device), None, type(weights).__name__
         else:
-            path = pretrained.find_weights(Path(weights))
-            read = pretrained.read_weights(path)
-            net, spec, name = pretrained.load_model(path, device), read.spec, str(path)
+            loaded = load(Path(weights), device, runtime)
+            net, spec, name = loaded.net, loaded.spec, loaded.name
             if spec is not None and spec.anomalies is not None:
-                if read.usual is None:
-                    raise BadInput(f"{path}: predicts anomalies, but does not hold what they are added to")
-                self.climatology = Climatology(spec.anomalies, read.usual)
-        if not isinstance(net, SimVP):
-            raise BadInput(f"{name}: holds a {type(net).__name__}; predict needs a video model")
-        size = net.config.frame_size or (None, None)
+                if loaded.usual is None:
+                    raise BadInput(f"{name}: predicts anomalies, but does not hold what they are added to")
+                self.climatology = Climatology(spec.anomalies, loaded.usual)
+        config = getattr(net, "config", None)
+        if not isinstance(config, SimVPConfig):
+            held = type(config or net).__name__.removesuffix("Config")
+            raise BadInput(f"{name}: holds a {held}; predict needs a video model")
+        size = config.frame_size or (None, None)
         known = InputSpec((net.frames_in, net.channels, *size), (net.frames_out, net.channels, *size))
         self.net, self.spec, self.name = net, spec or known, name
 
@@ -187,6 +198,8 @@ class Predictor:
         see :func:`moga_st.analyse.gradcam.clip_cam`."""
         if self.climatology is not None:
             raise BadInput(f"{self.name}: sees anomalies, not the clip's own values, so that no heat lies on these")
+        if isinstance(self.net, Standing):
+            raise BadInput(f"{self.name}: what frames came from is seen in torch alone; leave the runtime out")
         device = next(self.net.parameters()).device
         return clip_cam(self.net, torch.from_numpy(made.past).to(device), frame).cpu().numpy()
 

@@ -19,8 +19,7 @@ from moga_st.data.pose.smoothing import OneEuro
 from moga_st.data.pose.world import find_ground, place, stand
 from moga_st.errors import BadInput
 from moga_st.infer.lift import check_lifter, lift, upright
-from moga_st.infer.person import assumed_focal_px, lift_person, scaled_to, smooth_seen
-from moga_st.models.person import PersonLifter
+from moga_st.infer.person import assumed_focal_px, is_person_lifter, lift_person, scaled_to, smooth_seen
 
 
 def check_any_lifter(net: nn.Module) -> None:
@@ -29,8 +28,7 @@ def check_any_lifter(net: nn.Module) -> None:
     Raises:
         BadInput: it is no lifter.
     """
-    if not isinstance(net, PersonLifter):
-        check_lifter(net)
+    check_lifter(net)
 
 
 def lift_scene(
@@ -90,7 +88,7 @@ def _joints(
 ) -> np.ndarray:
     """A person's joints (t, 17, 3) in the camera's space; about the hip, if ``placed`` is off and the network says no
     more."""
-    if isinstance(net, PersonLifter):
+    if is_person_lifter(net):
         points = k.canonical_px if smooth is None else smooth_seen(k.canonical_px, k.fps, smooth)
         return lift_person(net, points, k.size_px, k.fps, device, focal_px).astype(np.float64)
     poses = lift(net, k, device, smooth).astype(np.float64)

@@ -11,16 +11,29 @@ import torch
 from torch import Tensor, nn
 
 from moga_st.data.pose.windows import windows
+from moga_st.errors import BadInput
 
 AT_ONCE = 8  # tiles in memory
 WHOLE = 4  # frames of so many times the tile's pixels go through the network at once
 
 
 def predict_frames(net: nn.Module, past: Tensor, frames: int | None, tile: tuple[int, int]) -> Tensor:
-    """The future (t_out, c, h, w) of one clip (t, c, h, w), on the CPU; large frames in tiles of about ``tile``."""
+    """The future (t_out, c, h, w) of one clip (t, c, h, w), on the CPU; large frames in tiles of about ``tile``, or of
+    the only size that an exported network takes.
+
+    Raises:
+        BadInput: frames smaller than that.
+    """
     height, width = past.shape[-2:]
-    device = next(net.parameters()).device
-    if height * width <= WHOLE * tile[0] * tile[1]:
+    device = next(net.parameters(), past).device
+    fixed: tuple[int, int] | None = getattr(net, "fixed_size", None)
+    if fixed is not None and (height < fixed[0] or width < fixed[1]):
+        raise BadInput(
+            f"size: the exported network takes frames of {fixed[0]} x {fixed[1]}, these are {height} x {width}; resize "
+            "them, or export one for their size"
+        )
+    tile = fixed or tile
+    if (height, width) == fixed or (fixed is None and height * width <= WHOLE * tile[0] * tile[1]):
         return net(past[None].to(device), frames)[0].float().cpu()
     sizes = [min(a, b) for a, b in zip(tile, (height, width), strict=True)]
     starts = [windows(n, size, max(1, size // 2)).tolist() for n, size in zip((height, width), sizes, strict=True)]

@@ -18,7 +18,9 @@ from moga_st.data.pose.windows import blend, windows
 @torch.no_grad()
 def lift_windows(net: nn.Module, keypoints: Tensor, rows: Tensor, batch: int, mirrored: bool) -> Iterator[Tensor]:
     """What ``net`` makes of the windows ``rows`` (b, t) of ``keypoints`` (n, 17, c): (up to ``batch``, t or 1, 17, 3)
-    at a time.  ``mirrored``: each is averaged with the mirror image of what it makes of the mirrored window."""
+    at a time.  ``mirrored``: each is averaged with the mirror image of what it makes of the mirrored window, which an
+    exported lifter does itself."""
+    mirrored = mirrored and not getattr(net, "mirrored", False)
     for part in rows.split(batch):
         x = keypoints[part]
         pred = net(x).float()

@@ -1,0 +1,447 @@
+"""Networks with all that is before and after them: from what a person has to what he wants.
+
+Each kind of network has one :class:`Whole`, which says what goes in and comes out, wraps a network so, and goes the way
+back, so that what runs a written file can stand where a network is expected.  What takes several calls stays outside:
+tiles of large frames, windows of long clips and their blending.
+
+Shape legend: ``b`` batch, ``t`` frames, ``h w`` size, ``c`` channels, ``k`` keypoints, ``n`` classes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from moga_st.config import Config, ModelConfig
+from moga_st.data.pose.camera import denormalise_screen, normalise_screen
+from moga_st.data.pose.skeleton import CANONICAL, JOINTS, flip
+from moga_st.errors import BadInput
+from moga_st.models.lifter import LifterConfig
+from moga_st.models.moganet import MogaNetConfig
+from moga_st.models.person import PersonLifterConfig
+from moga_st.models.simvp import SimVPConfig
+from moga_st.spec import InputSpec
+
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+LARGEST_SIDE = 4096  # of a frame, in pixels
+_IMAGE_PX = 1000.0  # side of the image in which the way back puts keypoints
+
+
+class Value(NamedTuple):
+    """One input or output."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    """Without batch."""
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Whole(Config, rooms=("moga_st.export",)):
+    """What a network is with its ends; a new kind of network is one more subclass."""
+
+    mirrored: ClassVar[bool] = False
+    """Whether predictions are averaged with those of the mirror image inside."""
+
+    @property
+    def tolerance(self) -> tuple[float, str]:
+        """The most that two ways to compute the same may differ by, and its unit."""
+        raise NotImplementedError
+
+    def inputs(self) -> dict[str, Value]:
+        raise NotImplementedError
+
+    def output(self) -> tuple[str, Value]:
+        raise NotImplementedError
+
+    def wrap(self, net: nn.Module) -> nn.Module:
+        """A module that takes :meth:`inputs`, each with a batch, and gives the output."""
+        raise NotImplementedError
+
+    def given(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The inputs that a network's own input ``x`` came from, as near as they can hold it."""
+        raise NotImplementedError
+
+    def back(self, y: Tensor) -> Tensor:
+        """The output as the network itself would have given it, as near as it holds that."""
+        return y
+
+    def sample(self, batch: int) -> tuple[Tensor, ...]:
+        """Inputs to time with, drawn at random: bytes, and places in the middle of an image of 1000 pixels."""
+        draw = torch.Generator().manual_seed(0)
+        made = []
+        for name, value in self.inputs().items():
+            shape = (batch, *value.shape)
+            if value.dtype == "uint8":
+                made.append(torch.randint(0, 256, shape, dtype=torch.uint8, generator=draw))
+            elif name == "keypoints_px":
+                made.append(300 + 400 * torch.rand(shape, generator=draw))
+            else:
+                known = {"size_px": _IMAGE_PX, "focal_px": _IMAGE_PX, "fps": 50.0}
+                made.append(torch.full(shape, known[name]) if name in known else torch.randn(shape, generator=draw))
+        return tuple(made)
+
+    def fitted(self, x: Tensor) -> Tensor:
+        """Inputs of the network itself, made ones of this whole's size."""
+        return x
+
+    def difference(self, a: Tensor, b: Tensor) -> float:
+        """The largest difference of two outputs, in the unit of :attr:`tolerance`."""
+        return float((a.double() - b.double()).abs().max())
+
+    def conventions(self) -> dict[str, str]:
+        """What goes in and out and stays outside, for people."""
+        values = {**self.inputs(), self.output()[0]: self.output()[1]}
+        return {name: f"{v.dtype} (b, {', '.join(map(str, v.shape))}): {v.meaning}" for name, v in values.items()}
+
+
+@dataclass(frozen=True)
+class WholeVideo(Whole, kind="whole_video"):
+    """Frames to frames: bytes where they are images, the data's unit otherwise."""
+
+    frames_in: int
+    frames_out: int
+    height: int
+    width: int
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    data_unit: str
+    """Empty for images."""
+
+    def __post_init__(self) -> None:
+        for name in ("height", "width"):
+            if not 1 <= getattr(self, name) <= LARGEST_SIDE:
+                raise BadInput(f"frame {name}: expected 1 to {LARGEST_SIDE}, got {getattr(self, name)}")
+        if self.frames_out < 1:
+            raise BadInput(f"frames: expected at least 1, got {self.frames_out}")
+
+    @property
+    def tolerance(self) -> tuple[float, str]:
+        # the last step rounds to a level, so that a value on the edge between two can go to either
+        return (1.0, "levels of 255") if self._images else (1e-3, "standard deviations of the data")
+
+    def inputs(self) -> dict[str, Value]:
+        what = "frames of this one size, oldest first, channels last; larger ones go through in tiles, outside"
+        return {"frames": Value(self._dtype, (self.frames_in, *self._frame), f"{what}{self._in_unit}")}
+
+    def output(self) -> tuple[str, Value]:
+        return "future", Value(self._dtype, (self.frames_out, *self._frame), f"the frames that follow{self._in_unit}")
+
+    def wrap(self, net: nn.Module) -> nn.Module:
+        return _Video(self, net)
+
+    def given(self, x: Tensor) -> tuple[Tensor, ...]:
+        frames = x.movedim(2, -1)
+        return (to_bytes(frames) if self._images else frames * self._scale[1] + self._scale[0],)
+
+    def back(self, y: Tensor) -> Tensor:
+        frames = y.float() / 255 if self._images else (y - self._scale[0]) / self._scale[1]
+        return frames.movedim(-1, 2)
+
+    def fitted(self, x: Tensor) -> Tensor:
+        if x.shape[-2:] == (self.height, self.width):
+            return x
+        frames = nn.functional.interpolate(x.flatten(0, 1), (self.height, self.width), mode="bilinear", antialias=True)
+        return frames.unflatten(0, x.shape[:2])
+
+    def difference(self, a: Tensor, b: Tensor) -> float:
+        off = (a.double() - b.double()).abs()
+        return float((off if self._images else off / self._scale[1]).max())
+
+    @property
+    def _images(self) -> bool:
+        return not self.data_unit
+
+    @property
+    def _dtype(self) -> str:
+        return "uint8" if self._images else "float32"
+
+    @property
+    def _frame(self) -> tuple[int, int, int]:
+        return self.height, self.width, self.channels
+
+    @property
+    def _in_unit(self) -> str:
+        return f"; {self.data_unit}" if self.data_unit else ""
+
+    @property
+    def _scale(self) -> tuple[Tensor, Tensor]:
+        return torch.tensor(self.mean), torch.tensor(self.std)
+
+
+class _Video(nn.Module):
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, whole: WholeVideo, net: nn.Module):
+        super().__init__()
+        self.net, self.images, self.frames_out = net, not whole.data_unit, whole.frames_out
+        mean, std = (torch.tensor(v) for v in (whole.mean, whole.std))
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        x = frames.float() / 255 if self.images else (frames - self.mean) / self.std
+        y = self.net(x.movedim(-1, 2), self.frames_out).movedim(2, -1)
+        return to_bytes(y) if self.images else y * self.std + self.mean
+
+
+def to_bytes(frames: Tensor) -> Tensor:
+    """Values of [0, 1], clipped to it, as 0 to 255."""
+    return (frames.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)
+
+
+@dataclass(frozen=True)
+class WholePose(Whole, kind="whole_pose"):
+    """Keypoints of Human3.6M's 17 joints in pixels to poses about the hip, in metres."""
+
+    frames: int
+    channels: int
+    centre_only: bool
+
+    mirrored: ClassVar[bool] = True
+
+    @property
+    def tolerance(self) -> tuple[float, str]:
+        return 1e-4, "m"
+
+    def inputs(self) -> dict[str, Value]:
+        third = ", confidence" if self.channels == 3 else ""
+        joints = f"{', '.join(JOINTS)} of {_WINDOW}: pixels x, y{third}, every joint filled in"
+        return {
+            "keypoints_px": Value("float32", (self.frames, len(JOINTS), self.channels), joints),
+            "size_px": Value("float32", (2,), "the image's width and height in pixels"),
+        }
+
+    def output(self) -> tuple[str, Value]:
+        frames = 1 if self.centre_only else self.frames
+        return "poses_m", Value("float32", (frames, len(JOINTS), 3), f"{_METRES}, relative to the hip")
+
+    def wrap(self, net: nn.Module) -> nn.Module:
+        return _Pose(net)
+
+    def given(self, x: Tensor) -> tuple[Tensor, ...]:
+        size = torch.full((len(x), 2), _IMAGE_PX)
+        return denormalise_screen(x, size), size
+
+
+class _Pose(nn.Module):
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net = net
+
+    def forward(self, keypoints_px: Tensor, size_px: Tensor) -> Tensor:
+        poses = _with_mirror_image(self.net, normalise_screen(keypoints_px, size_px))
+        return poses - poses[:, :, :1]
+
+
+@dataclass(frozen=True)
+class WholePerson(Whole, kind="whole_person"):
+    """A person's 22 canonical keypoints in pixels, as any detector names them, to poses in camera space, in metres."""
+
+    frames: int
+    frames_out: int
+    """The window's last ones."""
+
+    mirrored: ClassVar[bool] = True
+
+    @property
+    def tolerance(self) -> tuple[float, str]:
+        return 1e-3, "m"  # looser than a pose about its hip: the root is metres away
+
+    def inputs(self) -> dict[str, Value]:
+        points = f"{', '.join(CANONICAL)} of {_WINDOW}: pixels x, y, confidence, which is 0 for what is not seen"
+        return {
+            "keypoints_px": Value("float32", (self.frames, len(CANONICAL), 3), points),
+            "size_px": Value("float32", (2,), "the image's width and height in pixels"),
+            "focal_px": Value("float32", (), "focal length in pixels; 0 where unknown, for the image's longer side"),
+            "fps": Value("float32", (), "frames a second, at most 60"),
+        }
+
+    def output(self) -> tuple[str, Value]:
+        return "poses_m", Value("float32", (self.frames_out, len(JOINTS), 3), f"{_METRES}, from the camera")
+
+    def wrap(self, net: nn.Module) -> nn.Module:
+        return _Person(net)
+
+    def given(self, x: Tensor) -> tuple[Tensor, ...]:
+        focal = torch.full((len(x),), _IMAGE_PX)
+        places = torch.cat([x[..., :2] * _IMAGE_PX + _IMAGE_PX / 2, x[..., 2:3]], -1)
+        seconds = x[:, -1, 0, 3] - x[:, 0, 0, 3]
+        fps = (x.shape[1] - 1) / seconds if x.shape[1] > 1 else torch.ones(len(x))
+        return places, focal[:, None].expand(-1, 2).contiguous(), focal, fps
+
+
+class _Person(nn.Module):
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net = net
+
+    def forward(self, keypoints_px: Tensor, size_px: Tensor, focal_px: Tensor, fps: Tensor) -> Tensor:
+        focal = torch.where(focal_px > 0, focal_px, size_px.amax(1))[:, None, None, None]
+        xy = (keypoints_px[..., :2] - size_px[:, None, None] / 2) / focal
+        confidence = keypoints_px[..., 2:]
+        seconds = torch.arange(keypoints_px.shape[1], dtype=torch.float32)[:, None, None] / fps[:, None, None, None]
+        seconds = seconds.expand(-1, -1, keypoints_px.shape[2], -1)
+        rays = torch.cat([torch.where(confidence > 0, xy, 0.0), confidence, seconds], -1)
+        return _with_mirror_image(self.net, rays)
+
+
+def _with_mirror_image(net: nn.Module, x: Tensor) -> Tensor:
+    """The mean of what a lifter makes of a window and, mirrored back, of its mirror image, as `lift` has it."""
+    own, other = net(torch.cat([x, flip(x)])).unflatten(0, (2, -1)).unbind()
+    return (own + flip(other)) / 2
+
+
+_WINDOW = "one window, as long clips are cut into overlapping ones, outside"
+_METRES = f"{', '.join(JOINTS)} in metres: x right, y down, z forward"
+
+
+@dataclass(frozen=True)
+class WholeImage(Whole, kind="whole_image"):
+    """An image to the shares of its classes."""
+
+    size: int
+    channels: int
+    classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    crop: float
+    """Side of the centre crop over the shorter side of the resized image, which is outside."""
+
+    @property
+    def tolerance(self) -> tuple[float, str]:
+        return 1e-4, "of the shares' sum"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.size <= LARGEST_SIDE:
+            raise BadInput(f"image side: expected 1 to {LARGEST_SIDE}, got {self.size}")
+        if not 0 < self.crop <= 1:
+            raise BadInput(f"image crop: expected a share of 1, got {self.crop}")
+
+    def inputs(self) -> dict[str, Value]:
+        whole = math.floor(self.size / self.crop)
+        how = f"the middle of an image whose shorter side was resized (bicubic) to {whole} pixels, outside"
+        return {"image": Value("uint8", (self.size, self.size, self.channels), how)}
+
+    def output(self) -> tuple[str, Value]:
+        return "scores", Value("float32", (self.classes,), "each class's share, which add up to 1")
+
+    def wrap(self, net: nn.Module) -> nn.Module:
+        return _Image(self, net)
+
+    def given(self, x: Tensor) -> tuple[Tensor, ...]:
+        mean, std = (torch.tensor(v) for v in (self.mean, self.std))
+        return (to_bytes(x.movedim(1, -1) * std + mean),)
+
+    def back(self, y: Tensor) -> Tensor:
+        return y.clamp(min=1e-30).log()  # logits but for what their softmax does not see
+
+
+class _Image(nn.Module):
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, whole: WholeImage, net: nn.Module):
+        super().__init__()
+        self.net = net
+        self.register_buffer("mean", torch.tensor(whole.mean), persistent=False)
+        self.register_buffer("std", torch.tensor(whole.std), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = (image.float() / 255 - self.mean) / self.std
+        return self.net(x.movedim(-1, 1)).softmax(1)
+
+
+def whole_of(
+    model: ModelConfig,
+    spec: InputSpec | None,
+    facts: dict[str, Any],
+    size: tuple[int, int] | None = None,
+    frames: int | None = None,
+) -> Whole:
+    """What a network of this config is with its ends.
+
+    Args:
+        model: of the weights.
+        spec: what its data gave it, where that is known.
+        facts: of its task: `test_view` of a classifier.
+        size: height and width of frames or images; as it was trained where left out.
+        frames: to predict; as it was trained where left out.
+
+    Raises:
+        BadInput: a network that has no such ends here, a size that nobody knows or that is out of range, or arguments
+            that mean nothing to it.
+    """
+    if frames is not None and not isinstance(model, SimVPConfig):
+        raise BadInput(f"frames: are for video models; these weights are of {type(model).__name__}")
+    if isinstance(model, SimVPConfig):
+        return _whole_video(model, spec, size, frames)
+    if isinstance(model, MogaNetConfig):
+        return _whole_image(model, spec, facts, size)
+    if size is not None:
+        raise BadInput(f"size: is for frames and images; these weights are of {type(model).__name__}")
+    if isinstance(model, LifterConfig):
+        return WholePose(model.frames, model.channels, model.centre_only)
+    if isinstance(model, PersonLifterConfig):
+        return WholePerson(model.frames, model.last or model.frames)
+    raise BadInput(
+        f"weights of {type(model).__name__} cannot be exported; video models (SimVP), lifters and MogaNet can"
+    )
+
+
+def _whole_video(
+    model: SimVPConfig, spec: InputSpec | None, size: tuple[int, int] | None, frames: int | None
+) -> WholeVideo:
+    spec = spec or InputSpec((None,) * 4)
+    if spec.anomalies is not None:
+        raise BadInput("weights of anomalies cannot be exported: a file is not told the time of the year")
+    own = model.fit(InputSpec((None,) * 4))
+    assert own.frames_in is not None
+    assert own.frames_out is not None
+    assert own.channels is not None
+    height, width = size or spec.shape[-2:] or (None, None)
+    if height is None or width is None:
+        height, width = model.frame_size or (None, None)
+    if height is None or width is None:
+        raise BadInput("frame size: these weights do not say on which they were trained; give one")
+    scale = (spec.mean, spec.std) if spec.unit else ((0.0,), (1.0,))
+    out = own.frames_out if frames is None else frames
+    return WholeVideo(own.frames_in, out, height, width, own.channels, *scale, data_unit=spec.unit)
+
+
+def _whole_image(
+    model: MogaNetConfig, spec: InputSpec | None, facts: dict[str, Any], size: tuple[int, int] | None
+) -> WholeImage:
+    if model.classes == 0:
+        raise BadInput("a backbone without a head names no class; train a classifier on it first")
+    side, crop = image_view(facts)
+    if size is not None and size != (side, side):
+        if size[0] != size[1]:
+            raise BadInput(f"size: a classifier's images are square, got {size[0]} x {size[1]}")
+        side = size[0]
+    channels = model.channels or 3
+    mean, std = (spec.mean, spec.std) if spec is not None else IMAGENET
+    mean, std = (v * channels if len(v) == 1 else v for v in (mean, std))
+    return WholeImage(side, channels, model.classes or 1000, tuple(mean), tuple(std), crop)
+
+
+def image_view(facts: dict[str, Any]) -> tuple[int, float]:
+    """Side and share of an image that a classifier is shown, as the facts of its weights say.
+
+    Raises:
+        BadInput: they say nothing that could be.
+    """
+    view = facts.get("test_view", {"size": [224, 224], "crop": 0.9})
+    try:
+        size, crop = view["size"][0], float(view["crop"])
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise BadInput(f"its test_view cannot be used ({error!r:.80})") from error
+    if type(size) is not int or not 1 <= size <= LARGEST_SIDE or not 0 < crop <= 1:
+        raise BadInput(f"its test_view is a side of {size!r:.20} and a share of {crop}; do not trust this file")
+    return size, crop
