@@ -32,6 +32,10 @@ class Eval:
     """A run's folder (its best weights are taken), a .safetensors file, or the name of weights in the package."""
     recipe: str | None = None
     """Score on this recipe's task instead of the one the weights were trained on."""
+    motion: Path | None = None
+    """Score a pose lifter on another prepared file of motion (`data prepare motion`), whose people it never saw."""
+    subjects: tuple[str, ...] = ()
+    """Of that file, score on these subjects; left out, on all."""
     split: Literal["test", "val"] = "test"
     """Which examples."""
     sequences: int | None = None
@@ -55,6 +59,8 @@ def run(argv: list[str]) -> None:
 
     if args.lpips and args.split != "test":
         raise BadInput("--lpips: is scored on the test set only; leave --split out")
+    if args.subjects and args.motion is None:
+        raise BadInput("--subjects: are those of a file of --motion; name it")
     path = pretrained.find_weights(args.target)
     if args.recipe is not None:
         recipes.load(args.recipe)  # it may define the model's class
@@ -76,7 +82,8 @@ def _evaluate(
     from moga_st.storage import escape, make_folder, strict_json, write_text
     from moga_st.tasks.task import Setting, announce
 
-    task: Task = task_config.build(Setting(device, data_root(args.data_root)))
+    root = data_root(args.data_root) if args.motion is None else args.motion.parent
+    task: Task = task_config.build(Setting(device, root))
     if dist.rank() == 0:
         make_folder(out.parent, out.name)  # before the work, which would be lost
         print(*map(escape, announce(task)), sep="\n", file=sys.stderr)
@@ -128,14 +135,32 @@ def _changed(task: Any, args: Eval) -> Any:
     for name in changes:
         if name not in {f.name for f in dataclasses.fields(task)}:
             raise BadInput(f"--{name.partition('_')[2] or name}: {type(task).__name__} has no {name}")
+    if args.motion is not None:
+        changes["data"] = _unseen(task, args.motion, args.subjects)
     return dataclasses.replace(task, **changes)
+
+
+def _unseen(task: Any, file: Path, subjects: tuple[str, ...]) -> Any:
+    """The data of a pose task that has all, or these, of a file's subjects to test on and none to train on."""
+    from moga_st.data.pose.prepared_poses import read_contents
+    from moga_st.data.pose.sources import OwnMotionConfig, PoseDataConfig
+
+    if not isinstance(getattr(task, "data", None), PoseDataConfig):
+        raise BadInput(f"--motion: is for pose lifters; these weights belong to {type(task).__name__}")
+    known = sorted({entry.subject for entry in read_contents(file).clips})
+    if unknown := sorted(set(subjects) - set(known)):
+        raise BadInput(f"--subjects: {file} has no {', '.join(unknown)}; there are {', '.join(known)}")
+    return OwnMotionConfig(file.name, test=subjects or tuple(known), only_test=True)
 
 
 def _folder(args: Eval, path: Path) -> Path:
     """Where the results go; a partial evaluation does not take the place of the whole one."""
     from moga_st import pretrained
 
-    part = ("" if args.split == "test" else "_val") + ("" if args.sequences is None else f"_first{args.sequences}")
+    other = "" if args.motion is None else f"_{args.motion.stem}"
+    part = (
+        other + ("" if args.split == "test" else "_val") + ("" if args.sequences is None else f"_first{args.sequences}")
+    )
     beside = Path() if path.parent == pretrained.SHIPPED else path.parent
     return args.out or beside / ("eval" + part if args.target.is_dir() else path.stem + part)
 

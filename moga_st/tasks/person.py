@@ -25,7 +25,7 @@ from moga_st.data.pose.detector_noise import DetectorNoise
 from moga_st.data.pose.person_windows import PersonWindows, Variety, person_windows
 from moga_st.data.pose.prepared_poses import MotionClip
 from moga_st.data.pose.skeleton import CANONICAL, JOINTS
-from moga_st.data.pose.sources import CMUConfig, PoseDataConfig
+from moga_st.data.pose.sources import NOTHING_TO_TRAIN_ON, CMUConfig, PoseDataConfig
 from moga_st.draw.pose import LiftedClip
 from moga_st.errors import BadInput
 from moga_st.infer.lift import lift_shot, upright
@@ -91,7 +91,8 @@ class PersonLifting:
         if not sets.val:
             raise BadInput(f"{sets.source}: has no clips to validate on; prepare the whole data set")
         self.clips = {"val": _some(sets.val, config.val_clips), "test": _some(sets.test, config.test_clips)}
-        self.motion = to_motion(sets.train, setting.device)
+        # nothing to train on where people are only to be scored
+        self.motion = to_motion(sets.train, setting.device) if sets.train else None
         self.given = config.last or config.frames  # frames that the model gives
         inputs, poses = (config.frames, len(CANONICAL), len(CHANNELS)), (self.given, len(JOINTS), 3)
         self.spec = InputSpec(inputs, poses, CHANNELS)
@@ -121,6 +122,8 @@ class PersonLifting:
         size = self.setting.batch_size
         part = dist.local_slice(size)
         numbers = index * size + torch.arange(part.start, part.stop, device=self.setting.device)
+        if self.motion is None:
+            raise BadInput(NOTHING_TO_TRAIN_ON)
         return person_windows(self.motion, self.setting.seed, numbers, self.config.frames, self.config.variety)
 
     def loss(self, net: nn.Module, batch: PersonWindows, step: Tensor) -> Tensor:  # noqa: ARG002
@@ -157,14 +160,11 @@ class PersonLifting:
         net.eval()
         model: dict[str, dict[str, float]] = defaultdict(dict)
         mean: dict[str, dict[str, float]] = defaultdict(dict)
-        windows = person_windows(self.motion, 0, torch.arange(512, device=self.motion.first.device), 1, Variety())
-        pose = (windows.poses_m - windows.poses_m[:, :, :1]).mean((0, 1)).cpu()
+        pose = self._mean_pose()
         for check, shots in self.shots(split).items():
             lifted = [(self._lift(net, shot), torch.from_numpy(shot.poses_m)) for shot in shots]
-            for rows, pairs in (
-                (model, lifted),
-                (mean, [(pose.expand_as(truth), truth) for _, truth in lifted]),
-            ):
+            guessed = [] if pose is None else [(pose.expand_as(truth), truth) for _, truth in lifted]
+            for rows, pairs in ((model, lifted), (mean, guessed)):
                 for metric, value in measure(pairs).items():
                     rows[metric][check] = value
         net.train(was_training)
@@ -172,7 +172,14 @@ class PersonLifting:
             Score({metric: values[PROTOCOL] for metric, values in rows.items()}, {"check": rows})
             for rows in (model, mean)
         )
-        return Scores(score, {"mean pose": baseline})
+        return Scores(score, {} if pose is None else {"mean pose": baseline})
+
+    def _mean_pose(self) -> Tensor | None:
+        """Of training windows (17, 3), about the hip."""
+        if self.motion is None:
+            return None
+        windows = person_windows(self.motion, 0, torch.arange(512, device=self.motion.first.device), 1, Variety())
+        return (windows.poses_m - windows.poses_m[:, :, :1]).mean((0, 1)).cpu()
 
     @torch.no_grad()
     def examples(self, net: nn.Module, split: Split = "test", keys: Sequence[str] = ()) -> list[Example]:

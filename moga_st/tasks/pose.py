@@ -32,7 +32,7 @@ from moga_st.data.pose.prepared_poses import MotionClip
 from moga_st.data.pose.sequences import Seen, Sequences, sequences
 from moga_st.data.pose.skeleton import JOINTS, flip
 from moga_st.data.pose.smoothing import OneEuro
-from moga_st.data.pose.sources import CMUConfig, PoseDataConfig
+from moga_st.data.pose.sources import NOTHING_TO_TRAIN_ON, CMUConfig, PoseDataConfig
 from moga_st.draw.pose import LiftedClip
 from moga_st.errors import BadInput, nearest
 from moga_st.infer.lift import upright
@@ -110,7 +110,7 @@ class PoseLifting:
         if not sets.val:
             raise BadInput(f"{sets.source}: has no clips to validate on; prepare the whole data set")
         chosen = spread(len(sets.val), config.val_clips)
-        self.train = self._sequences(sets.train)
+        self.train = self._sequences(sets.train) if sets.train else None  # where people are only to be scored
         self.splits: dict[str, Sequences] = {
             "val": self._sequences([sets.val[i] for i in chosen]),
             "test": self._sequences(test),
@@ -150,6 +150,8 @@ class PoseLifting:
         part = dist.local_slice(size)
         numbers = index * size + torch.arange(part.start, part.stop, device=self.setting.device)
         draws = uniform(self.setting.seed, numbers, 2)
+        if self.train is None:
+            raise BadInput(NOTHING_TO_TRAIN_ON)
         centre = (draws[:, 0] * len(self.train.first)).long()
         rows = self.train.rows(centre, centre, self.config.frames)
         keypoints, target = self.train.keypoints[rows], self.train.target[rows]
@@ -184,8 +186,9 @@ class PoseLifting:
         rows = {}
         if split == "test" and self.config.family == "videopose3d":
             rows["model, as lift gives it"] = self._measure(self._as_lift_gives_it(net, data), data)
-        mean = self.train.target.mean(0).expand_as(data.target)
-        rows["mean pose"] = Score(self._measure(mean, data).means)
+        if self.train is not None:
+            mean = self.train.target.mean(0).expand_as(data.target)
+            rows["mean pose"] = Score(self._measure(mean, data).means)
         return Scores(self._measure(self.predict(net, data), data), rows)
 
     @torch.no_grad()

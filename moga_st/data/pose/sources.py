@@ -22,6 +22,8 @@ from moga_st.data.pose.virtual_cameras import VIRTUAL_CAMERAS, virtual_cameras
 from moga_st.errors import BadInput
 from moga_st.storage import file_digest
 
+NOTHING_TO_TRAIN_ON = "all subjects of this file are to be tested on, and none is left to train on"
+
 
 class PoseSets(NamedTuple):
     """Clips of disjoint people, and where they come from."""
@@ -80,6 +82,8 @@ class OwnMotionConfig(PoseDataConfig, kind="own_motion"):
     """Subjects to test on, never trained on; all, where none is to be trained on."""
     val: tuple[str, ...] = ()
     """Subjects to choose by; the test subjects, if left out."""
+    only_test: bool = False
+    """Leave the others out, and train on nobody."""
 
     def load(self, root: Path) -> PoseSets:
         path = root / self.file
@@ -89,8 +93,9 @@ class OwnMotionConfig(PoseDataConfig, kind="own_motion"):
             problem = f"has no subject {', '.join(unknown)}" if unknown else "no test subjects are given"
             raise BadInput(f"{path}: {problem}; its subjects are {', '.join(sorted(known))}")
         names = {**dict.fromkeys(self.val, "val"), **dict.fromkeys(self.test, "test")}
-        needed = ("train", "test") if known - set(names) else ("test",)
+        needed = ("train", "test") if known - set(names) and not self.only_test else ("test",)
         sets = _load(path, lambda s: names.get(s, "train"), "motion", needed)
+        sets = sets._replace(train=[]) if self.only_test else sets
         return sets if sets.val else sets._replace(val=sets.test)
 
 

@@ -215,6 +215,8 @@ def test_the_split_is_given_by_subjects(world, tmp_path):
     assert [[c.subject for c in part] for part in sets[:3]] == [["anna"], ["bob"], ["carl"]]
     unseen = OwnMotionConfig(test=("anna", "bob", "carl")).load(tmp_path)  # to evaluate what was trained elsewhere
     assert (len(unseen.train), len(unseen.val), len(unseen.test)) == (0, 3, 3)
+    one = OwnMotionConfig(test=("bob",), only_test=True).load(tmp_path)
+    assert [[c.subject for c in part] for part in one[:3]] == [[], ["bob"], ["bob"]]
     with pytest.raises(BadInput, match=r"no subject dora.*anna, bob, carl"):
         OwnMotionConfig(test=("dora",)).load(tmp_path)
     with pytest.raises(BadInput, match="no test subjects"):
