@@ -24,7 +24,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from moga_st import bench_clips, kernels, optim
 from moga_st.config import ModelConfig, data_root
-from moga_st.data.video import moving_mnist
 from moga_st.device import autocast, setup
 from moga_st.engine import RunConfig, Runtime
 from moga_st.engine.update import Update, on_stream
@@ -33,10 +32,8 @@ from moga_st.kernels.cases import cases
 from moga_st.kernels.sharded import prepare
 from moga_st.models import to_device
 from moga_st.shards import Shards
-from moga_st.tasks.clips import PreparedClips
-from moga_st.tasks.moving_digits import MovingDigits
 from moga_st.tasks.task import Setting, Task, with_own_loss
-from moga_st.tasks.video import VideoPrediction
+from moga_st.tasks.video import MadeOnDevice, VideoPrediction
 from moga_st.timing import WARM_UP, Roofline, Steps, ceilings, least, measure, timed
 
 
@@ -106,15 +103,15 @@ def run_recipe(config: RunConfig, args: BenchRecipe) -> list[dict[str, Any]]:
     task = config.task.build(setting)
     rows = []
     config = dataclasses.replace(config, model=config.model.fit(task.spec))
-    if isinstance(task, VideoPrediction) and isinstance(task.data, MovingDigits):
-        rows += _data(task.data, args.repeats)
-    if isinstance(task, VideoPrediction) and isinstance(task.data, PreparedClips):
+    if isinstance(task, VideoPrediction) and isinstance(task.data, MadeOnDevice):
+        rows += _data(task.data, device, args.repeats)
+    if isinstance(task, VideoPrediction) and task.fetch(0) is not None:
         rows += bench_clips.loading(task, args.videos)
         if args.training and config.accumulate == 1:
             net = to_device(config.model.build(), device)
             rows.append(bench_clips.waiting(task, _updates(config, task, net, Runtime(device=args.device)), 10))
     elif args.videos is not None:
-        raise BadInput(f"--videos: {config.name} is no recipe on prepared clips; leave it out")
+        raise BadInput(f"{config.name} reads no clips from a disk; leave it out", argument="videos")
     if args.training:
         rows += _training(config, task, args, device)
     frames = _count(config.model)[2]
@@ -203,21 +200,19 @@ def _device(args: BenchKernels) -> torch.device:
     return setup(args.device)
 
 
-def _data(task: MovingDigits, repeats: int) -> list[dict[str, Any]]:
-    """Batched generation on the device against the plain loop on one CPU core, which makes the first few batches."""
-    batches, few, size, device = 32, 2, 512, task.setting.device
-    motion, frames, digits = task.config.motion, task.frames_of_window, task.digits["train"]
+def _data(data: MadeOnDevice, device: torch.device, repeats: int) -> list[dict[str, Any]]:
+    """Batches made on the device against their definition on one CPU core, which makes the first few of them."""
+    batches, few, size = 32, 2, 512
     parts = torch.arange(batches * size, device=device).split(size)
-    slow_digits = digits.cpu().numpy()
-    slow_draws = [moving_mnist.draw(0, part.cpu(), motion, len(digits)) for part in parts[:few]]
+    numbers = [part.cpu().numpy() for part in parts[:few]]
 
     def slow() -> None:
-        for draws in slow_draws:
-            moving_mnist.render_slowly(slow_digits, draws, motion, frames)
+        for part in numbers:
+            data.make_slowly("train", part)
 
     def fast() -> None:
         for part in parts:
-            moving_mnist.render(digits, moving_mnist.draw(0, part, motion, len(digits)), motion, frames)
+            data.make("train", part)
 
     times = measure({"slow": slow, "fast": fast}, repeats, device)
     rows = [

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from moga_st.data.draws import uniform
-from moga_st.data.video import moving_mnist
 from moga_st.data.video.digits import MNISTConfig
 from moga_st.data.video.photographs import CIFAR10Config, PhotographsConfig
 from moga_st.data.video.published import RGB
@@ -51,17 +51,19 @@ class MNISTCIFAR(MovingDigits):
         self.fingerprint = f"{self.fingerprint}-{photographs.fingerprint}"
         self.facts["photographs"] = photographs.source
 
-    def frames(self, split: Literal["train"] | Split, numbers: Tensor, fetched: Tensor | None) -> Tensor:
-        if fetched is not None:
-            return fetched.float() / 255.0
-        stream, photographs = self.stream(split), self.photographs[split]
-        # the digits' draws are those of Moving MNIST; the photograph has a stream of its own
-        chosen = (uniform(-1 - stream, numbers, 1)[:, 0] * len(photographs)).to(torch.int64)
-        size = self.config.motion.frame_size
-        behind = enlarge(photographs[chosen], size)
-        draws = moving_mnist.draw(stream, numbers, self.config.motion, len(self.digits[split]))
-        moving = moving_mnist.render(self.digits[split], draws, self.config.motion, self.frames_of_window)
-        return torch.maximum(moving, behind[:, None]).float() / 255.0
+    def make(self, split: Literal["train"] | Split, numbers: Tensor) -> Tensor:
+        return torch.maximum(super().make(split, numbers), self._behind(split, numbers)[:, None])
+
+    def make_slowly(self, split: Literal["train"] | Split, numbers: np.ndarray) -> np.ndarray:
+        behind = [self._behind(split, torch.tensor([n], device=self.setting.device)).cpu() for n in numbers.tolist()]
+        return np.maximum(super().make_slowly(split, numbers), torch.cat(behind)[:, None].numpy())
+
+    def _behind(self, split: Literal["train"] | Split, numbers: Tensor) -> Tensor:
+        """The photograph (b, 3, s, s) behind each sequence: the digits' draws are those of Moving MNIST, this has a
+        stream of its own."""
+        photographs = self.photographs[split]
+        chosen = (uniform(-1 - self.stream(split), numbers, 1)[:, 0] * len(photographs)).to(torch.int64)
+        return enlarge(photographs[chosen], self.config.motion.frame_size)
 
     def _published_places(self) -> tuple[str, ...]:
         return PUBLISHED_TEST if isinstance(self.config.digits, MNISTConfig) else ()

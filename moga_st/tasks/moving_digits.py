@@ -93,11 +93,17 @@ class MovingDigits:
         return clips.transpose(0, 1)[:, :, None] if clips.ndim == 4 else clips.permute(1, 0, 4, 2, 3)
 
     def frames(self, split: Literal["train"] | Split, numbers: Tensor, fetched: Tensor | None) -> Tensor:
-        if fetched is None:
-            digits = self.digits[split]
-            draws = moving_mnist.draw(self.stream(split), numbers, self.config.motion, len(digits))
-            fetched = moving_mnist.render(digits, draws, self.config.motion, self.frames_of_window)
-        return fetched.float() / 255.0
+        return (self.make(split, numbers) if fetched is None else fetched).float() / 255.0
+
+    def make(self, split: Literal["train"] | Split, numbers: Tensor) -> Tensor:
+        digits = self.digits[split]
+        draws = moving_mnist.draw(self.stream(split), numbers, self.config.motion, len(digits))
+        return moving_mnist.render(digits, draws, self.config.motion, self.frames_of_window)
+
+    def make_slowly(self, split: Literal["train"] | Split, numbers: np.ndarray) -> np.ndarray:
+        digits, motion = self.digits[split].cpu().numpy(), self.config.motion
+        draws = moving_mnist.draw(self.stream(split), torch.from_numpy(numbers), motion, len(digits))
+        return moving_mnist.render_slowly(digits, draws, motion, self.frames_of_window)
 
     def stream(self, split: Literal["train"] | Split) -> int:
         """The stream of random numbers that a split's sequences are drawn from."""

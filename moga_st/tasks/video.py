@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -60,6 +60,19 @@ class VideoData(Protocol):
         has ``climatology``, and ``usual(fetched)``: what is usual at each place of these windows, which is taken from
         what goes into the network and added to what comes out.
         """
+        ...
+
+
+@runtime_checkable
+class MadeOnDevice(Protocol):
+    """What a source of clips that makes them on the device may have beside: the benchmark times one by the other."""
+
+    def make(self, split: Literal["train"] | Split, numbers: Tensor) -> Tensor:
+        """The windows ``numbers`` (b,) int64: (b, t, c, h, w) uint8, on the device."""
+        ...
+
+    def make_slowly(self, split: Literal["train"] | Split, numbers: np.ndarray) -> np.ndarray:
+        """The same by their definition, one after the other on the CPU."""
         ...
 
 

@@ -63,6 +63,11 @@ def test_splits_share_no_photograph_and_batches_do_not_matter(tmp_path):
     assert "noise" in data.facts["photographs"]
 
 
+def test_what_is_made_is_the_definition(tmp_path):
+    data, numbers = source(tmp_path), np.array([2, 9])
+    np.testing.assert_array_equal(data.make("train", torch.from_numpy(numbers)), data.make_slowly("train", numbers))
+
+
 def test_the_published_test_file(tmp_path):
     published = np.random.default_rng(0).integers(0, 256, (20, 4, 64, 64, 3), np.uint8)
     (tmp_path / "moving_mnist").mkdir()

@@ -12,7 +12,7 @@ from moga_st.data.video.moving_mnist import MotionConfig
 from moga_st.errors import BadInput
 from moga_st.tasks.moving_digits import MovingDigits, MovingDigitsConfig
 from moga_st.tasks.task import Setting
-from moga_st.tasks.video import VideoPrediction
+from moga_st.tasks.video import MadeOnDevice, VideoPrediction
 from tests.data.video.test_digits import idx
 
 PUBLISHED_TEST = "mnist_test_seq.npy"
@@ -131,6 +131,15 @@ def test_splits_and_seeds_give_different_sequences_of_their_own_digits(root):
         frame = (single.sequences(split, 0, 1)[0, 0, 0] * 255).round()
         assert isinstance(single.data, MovingDigits)
         assert (single.data.digits[split] == frame).all((1, 2)).any()
+
+
+def test_what_is_made_is_the_definition(root):
+    data = build(root, motion=MotionConfig(frame_size=40)).data
+    assert isinstance(data, MovingDigits)
+    assert isinstance(data, MadeOnDevice)
+    numbers = np.array([5, 0, 7])
+    for split in ("train", "val", "test"):
+        np.testing.assert_array_equal(data.make(split, torch.from_numpy(numbers)), data.make_slowly(split, numbers))
 
 
 def test_batches_follow_each_other_without_overlap(root):
