@@ -63,3 +63,11 @@ def test_a_recipe_is_a_docstring_and_a_config():
         imported = {a.name for n in rest if isinstance(n, ast.Import) for a in n.names}
         assert "sys" not in imported, name
         assert [n for n in rest if isinstance(n, ast.FunctionDef) and n.name == "config"], name
+
+
+def test_the_readme_shows_the_tree_as_it_is():
+    tree = (PACKAGE.parent / "README.md").read_text(encoding="utf-8").partition("## The tree")[2].partition("\n## ")[0]
+    there = {p.name + "/" if p.is_dir() else p.name for p in PACKAGE.iterdir() if not p.name.startswith("_")}
+    assert not {name for name in there if name not in tree}
+    rooms = re.findall(r"^ {2}(\w+/)", tree, re.MULTILINE)
+    assert set(rooms) <= there
