@@ -10,12 +10,14 @@ import math
 import os
 import re
 import stat
+import threading
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from moga_st.errors import BadInput
 
+_TURN = threading.Lock()
 JSON_GROWTH = 20  # times its bytes that JSON can take as Python objects
 _SUSPECT = re.compile(rb"\d{19}|[eE]\+?\d{3}|NaN|Infinity")  # numbers that need a second look
 
@@ -203,6 +205,20 @@ def escape(text: object, lines: bool = False) -> str:
         return text
     kept = "\n\t" if lines else ""
     return "".join(c if c.isprintable() or c in kept else _spelt(c) for c in text)
+
+
+def read_at(number: int, into: memoryview, offset: int) -> int:
+    """Fill ``into`` from a place in the open file ``number``; returns how many bytes came, none at its end.
+
+    Threads may ask for different places at the same time.
+    """
+    if hasattr(os, "preadv"):
+        return os.preadv(number, [into], offset)
+    with _TURN:  # Windows has no such call, and a file has one place where it is read
+        os.lseek(number, offset, os.SEEK_SET)
+        got = os.read(number, len(into))
+    into[: len(got)] = got
+    return len(got)
 
 
 def _spelt(character: str) -> str:

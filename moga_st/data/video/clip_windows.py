@@ -23,7 +23,7 @@ from torch import Tensor
 from moga_st.data.draws import uniform
 from moga_st.data.video.prepared_clips import SPLITS, Split, read_attributes
 from moga_st.errors import BadInput
-from moga_st.storage import open_hdf5
+from moga_st.storage import open_hdf5, read_at
 
 
 class ClipWindows:
@@ -47,7 +47,7 @@ class ClipWindows:
         standardise = bool(about["standardise"])
         self.mean = tuple(np.atleast_1d(about["mean"]).tolist()) if standardise else (0.0,)
         self.std = tuple(np.atleast_1d(about["std"]).tolist()) if standardise else (1.0,)
-        self._file = os.open(path, os.O_RDONLY)
+        self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         weakref.finalize(self, os.close, self._file)
         self._orders: dict[int, np.ndarray] = {}
         try:
@@ -179,7 +179,7 @@ class ClipWindows:
         for a, b in zip([0, *runs.tolist()], [*runs.tolist(), len(where)], strict=True):
             done, stop, offset = a * size, b * size, int(where[a]) - a * size
             while done < stop:
-                got = os.preadv(self._file, [view[done:stop]], offset + done)
+                got = read_at(self._file, view[done:stop], offset + done)
                 if got == 0:
                     raise BadInput(f"{self.path}: ends early; prepare it again with `moga-st data prepare`")
                 done += got
