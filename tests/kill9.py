@@ -50,6 +50,8 @@ class Work(NamedTuple):
     """Lays out what it reads, in an empty folder."""
     result: Callable[[Path], object]
     """What it made, to be compared to the bit."""
+    whole: Callable[[Path], bool] = lambda _: False
+    """Whether all is there, so that the same command would refuse to do it again."""
 
 
 def run_folder(folder: Path) -> Path:
@@ -97,19 +99,20 @@ def only_file(name: str) -> Callable[[Path], object]:
 
 WORKS = {
     "train": Work(
-        0.4,
+        0.12,
         lambda f: ["train", RECIPE, "--data-root", str(f), "--runs", str(f / "runs"), *TRAINING],
         lambda _: None,
         trained,
     ),
     "data prepare": Work(
-        0.3,
+        0.44,
         lambda f: ["data", "prepare", "clips", str(f / "in"), "--out", str(f / "out.h5")],
         clips,
         only_file("out.h5"),
+        lambda f: (f / "out.h5").exists(),
     ),
     "convert": Work(
-        0.3,
+        0.44,
         lambda f: ["convert", "--from", "moga_st", "--half", str(f / "in.safetensors"), str(f / "out.safetensors")],
         weights,
         only_file("out.safetensors"),
@@ -171,6 +174,8 @@ def kill_often(work: Work, kills: int, rng: random.Random) -> dict[str, object]:
                     break
                 assert code == -signal.SIGKILL, f"after {killed} kills: exit code {code}"
                 killed += 1
+                if work.whole(again):
+                    break  # it was ended between its last act and its end
                 found |= {p.name.split("-")[0] for p in again.rglob("*.part*")}
             result = work.result(again)
             assert result == expected, f"round {rounds}: differs from what an undisturbed process made"
