@@ -134,7 +134,9 @@ def main() -> None:
             "readers": counts,
             "limits": {"seconds": SECONDS, "bytes": BYTES},
         }
-        write_json(args.record, {**record, "seed": args.seed, "argv": sys.argv, **made_by})
+        write_json(
+            args.record, {**record, "seed": args.seed, "argv": [Path(sys.argv[0]).name, *sys.argv[1:]], **made_by}
+        )
     raise SystemExit(bool(wrong))
 
 

@@ -199,7 +199,7 @@ def main() -> None:
     total = sum(int(str(c["kills"])) for c in counts.values())
     print(f"{total} processes killed; every work went on to the same bits, with nothing left beside them")
     if args.record:
-        about = {"kills": total, "works": counts, "seed": args.seed, "argv": sys.argv}
+        about = {"kills": total, "works": counts, "seed": args.seed, "argv": [Path(sys.argv[0]).name, *sys.argv[1:]]}
         write_json(args.record, {**about, **provenance(torch.device("cpu"))})
 
 
