@@ -19,7 +19,7 @@ from moga_st.errors import BadInput, Interrupted, RunFailed, nearest
 VERBS = {
     "train": ("RECIPE", "train a recipe, or go on with it; every field of it is a flag"),
     "eval": ("RUN_OR_WEIGHTS", "score a run or a weights file on the test set, and draw examples"),
-    "report": ("TARGET...", "one HTML page of a run, of several runs or records, or of lifted people"),
+    "report": ("TARGET...", "one HTML page of a run, or of several runs or records"),
     "predict": ("WEIGHTS CLIP", "predict a clip's future and draw it"),
     "classify": ("WEIGHTS IMAGE...", "name what images show, and where on them"),
     "interactions": ("MODEL...", "measure how parts of an input interact, by the size of their context, and draw it"),

@@ -16,8 +16,8 @@ from moga_st.errors import BadInput
 
 @dataclass(frozen=True)
 class Report:
-    """Make one HTML page of a run, of several runs or records beside each other, or of lifted people (an npz of
-    `lift`). It needs no network, and can be sent as it is."""
+    """Make one HTML page of a run, or of several runs or records beside each other. It needs no network, and can be
+    sent as it is. (`predict` and `lift` make one of what they made with --report.)"""
 
     targets: Positional[tuple[Path, ...]]
     """Runs' folders, eval.json files and other records, folders of either."""
