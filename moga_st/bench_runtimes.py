@@ -47,12 +47,14 @@ def run_runtimes(weights: Path, args: BenchRuntimes) -> list[dict[str, Any]]:
         BadInput: numbers out of range, weights that cannot be exported, or packages that are missing.
         RunFailed: a file differs from torch.
     """
-    if args.repeats < 1 or min(args.batch_sizes, default=0) < 1:
-        raise BadInput("--repeats, --batch-sizes: expected numbers of at least 1")
+    if args.repeats < 1:
+        raise BadInput(f"expected at least 1, got {args.repeats}", argument="repeats")
+    if min(args.batch_sizes, default=0) < 1:
+        raise BadInput(f"expected numbers of at least 1, got {args.batch_sizes}", argument="batch_sizes")
     if args.device != "cpu":
-        raise BadInput(f"--device {args.device}: the runtimes are timed on the CPU; leave it out")
+        raise BadInput(f"{args.device}: the runtimes are timed on the CPU; leave it out", argument="device")
     if args.size is not None and len(args.size) not in (1, 2):
-        raise BadInput(f"--size: expected one number, or height and width, got {len(args.size)} numbers")
+        raise BadInput(f"expected one number, or height and width, got {len(args.size)}", argument="size")
     size = None if args.size is None else (args.size[0], args.size[-1])
     exported = prepare(weights, size)
     plain = to_onnx(exported, exported.whole.sample(2))

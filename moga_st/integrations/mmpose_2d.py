@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision
 
 from moga_st.errors import BadInput, nearest
 from moga_st.integrations.mmpose_import import importing, mmcv_ops
@@ -27,7 +26,6 @@ from moga_st.storage import Stranger, read_torch
 
 WHOLE_IMAGE = "whole-image"
 _LOG = "mmengine.logging.history_buffer.HistoryBuffer"  # in its Runner's checkpoints, beside the weights
-_OPS = ("carafe", "merge_cells", "modulated_deform_conv", "nms", "roi_align")  # submodules of mmcv.ops that mmdet names
 
 
 class PeopleFinder:
@@ -97,7 +95,7 @@ class PeopleFinder:
         try:
             with _quiet():
                 answer = next(iter(self._inferencer(bgr, return_datasamples=True)))
-        except ImportError as error:  # an operator of the detector
+        except (ImportError, NotImplementedError) as error:  # an operator of the detector
             raise BadInput(f"{error}; choose another, such as RTMDet or YOLOX", argument="detector") from error
         people = answer["predictions"][0].pred_instances
         points = np.concatenate([people.keypoints[..., :2], people.keypoint_scores[..., None]], axis=-1)
@@ -108,72 +106,19 @@ class PeopleFinder:
         return points.astype(np.float64)
 
 
-def batched_nms(
-    boxes: torch.Tensor, scores: torch.Tensor, idxs: torch.Tensor, nms_cfg: Any, class_agnostic: bool = False
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """What mmcv's compiled operator of this name does, by torchvision's: non-maximum suppression in each class.
-
-    Args:
-        boxes: (n, 4), left, top, right, bottom.
-        scores: (n,).
-        idxs: (n,), the classes.
-        nms_cfg: type ("nms", no other), iou_threshold, and optionally max_num and class_agnostic; or None.
-
-    Returns:
-        Boxes with scores (k, 5), best first, and their indices (k,).
-    """
-    if nms_cfg is None:
-        keep = scores.argsort(descending=True)
-    else:
-        if nms_cfg.get("type", "nms") != "nms":
-            raise ImportError(f"{nms_cfg['type']} needs the compiled mmcv; mmcv-lite is installed")
-        one_class = nms_cfg.get("class_agnostic", class_agnostic)
-        classes = torch.zeros_like(idxs) if one_class else idxs
-        keep = torchvision.ops.batched_nms(boxes, scores, classes, nms_cfg["iou_threshold"])
-        most = nms_cfg.get("max_num", -1)
-        keep = keep[:most] if most > 0 else keep
-    return torch.cat([boxes[keep], scores[keep, None]], dim=-1), keep
-
-
 def _import_mmpose() -> tuple[Any, dict[str, dict[str, Any]]]:
     """The inferencer's class and mmpose's default detectors by what they detect."""
     otherwise = (
         ". Without it, give the 2D keypoints that another program found, a file of COCO, OpenPose, AlphaPose or "
         "mmpose, and the video beside it"
     )
-    with importing("finding people in a video", otherwise), _quiet(), _mmdet_on_mmcv_lite():
+    with importing("finding people in a video", otherwise), _quiet(), mmcv_ops():
         for name in ("mmpose", "mmdet.models", "mmdet.apis"):
             importlib.import_module(name)
         apis = importlib.import_module("mmpose.apis")
         detectors = importlib.import_module("mmpose.apis.inferencers.utils").default_det_models
     importlib.import_module("moga_st.integrations.mmpose").register()
     return apis.Pose2DInferencer, detectors
-
-
-@contextlib.contextmanager
-def _mmdet_on_mmcv_lite() -> Iterator[None]:
-    """Inside, mmdet can be imported with mmcv-lite too, with the non-maximum suppression of torchvision."""
-    if importlib.util.find_spec("mmcv") is None or importlib.util.find_spec("mmcv._ext") is not None:
-        yield
-        return
-    with mmcv_ops():
-        stand_in: Any = sys.modules["mmcv.ops"]
-        stand_in.batched_nms = batched_nms
-        modules = [f"mmcv.ops.{name}" for name in _OPS]
-        for name in modules:
-            sys.modules[name] = stand_in
-        # mmcv itself looks for this operator when it is imported, which may have been before
-        bricks: Any = importlib.import_module("mmcv.cnn.bricks.transformer")
-        lacks = not hasattr(bricks, "MultiScaleDeformableAttention")
-        if lacks:
-            bricks.MultiScaleDeformableAttention = stand_in.MultiScaleDeformableAttention
-        try:
-            yield
-        finally:
-            for name in modules:
-                del sys.modules[name]
-            if lacks:
-                del bricks.MultiScaleDeformableAttention
 
 
 def _find_config(scope: str, name: str, argument: str) -> tuple[Any, str | None]:

@@ -23,7 +23,8 @@ from moga_st.data.video.clips import open_video
 from moga_st.errors import BadInput
 from moga_st.infer import lift as lifting
 from moga_st.integrations import mmpose_2d
-from moga_st.integrations.mmpose_2d import PeopleFinder, batched_nms
+from moga_st.integrations.mmcv_operators import batched_nms
+from moga_st.integrations.mmpose_2d import PeopleFinder
 from moga_st.models.lifter import LifterConfig
 
 needs_mmpose = pytest.mark.skipif(
