@@ -274,7 +274,7 @@ def test_weights_of_ones_own_recipe_ask_for_it(trained):
     env = {**os.environ, "PYTHONPATH": str(ROOT), "MOGA_ST_DATA": str(trained)}
     result = subprocess.run(command, env=env, capture_output=True, text=True)
     assert result.returncode == 2
-    assert "name the recipe with --recipe" in result.stderr
+    assert "name a recipe with --recipe" in result.stderr
     result = subprocess.run([*command, "--recipe", RECIPE], env=env, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
 

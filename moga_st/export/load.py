@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from moga_st import pretrained
+from moga_st.export.choose import whole_of
 from moga_st.export.runtime import ExportedNet, Loaded, Runtime, Standing, open_session, read_exported
-from moga_st.export.whole import WholeVideo, whole_of
+from moga_st.export.whole import WholeVideo
 from moga_st.export.write import held_against_torch, prepare, to_onnx
 from moga_st.models.simvp import SimVPConfig
 

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from moga_st import kernels, pretrained
 from moga_st.config import ModelConfig
 from moga_st.errors import BadInput, RunFailed
+from moga_st.export.choose import whole_of
 from moga_st.export.runtime import Session, open_session
-from moga_st.export.whole import Whole, whole_of
+from moga_st.export.whole import Whole
 from moga_st.storage import write_bytes
 
 SUFFIXES = (".onnx", ".pt2")
@@ -52,7 +53,7 @@ def prepare(
     """A weights file, run folder or name of weights in the package, wrapped to be exported.
 
     Raises:
-        BadInput: see :func:`moga_st.pretrained.load_model` and :func:`moga_st.export.whole.whole_of`.
+        BadInput: see :func:`moga_st.pretrained.load_model` and :func:`moga_st.export.choose.whole_of`.
     """
     path = pretrained.find_weights(weights)
     held = pretrained.read_weights(path)

@@ -17,9 +17,10 @@ from moga_st.data.augment import Look, evaluation, normalised
 from moga_st.data.images import find_images, read_image
 from moga_st.draw.images import ClassifiedImage
 from moga_st.errors import BadInput
+from moga_st.export.choose import image_view
 from moga_st.export.load import load
 from moga_st.export.runtime import Runtime, Standing
-from moga_st.export.whole import IMAGENET, image_view
+from moga_st.export.whole import IMAGENET
 from moga_st.models.moganet import MogaNet, MogaNetConfig
 
 

@@ -235,4 +235,4 @@ def test_the_verb_compares_classifiers_on_a_folder_of_classes(tmp_path, capsys):
     (tmp_path / "set" / "horse").mkdir()
     Image.new("RGB", (9, 9)).save(tmp_path / "set" / "horse" / "x.png")
     refused([models[0], *flags], "by the names that the weights know")
-    refused([models[0], "--grid", "3"], "name one with --recipe")
+    refused([models[0], "--grid", "3"], "name a recipe with --recipe")

@@ -25,6 +25,7 @@ def motion(tmp_path):
 
 @pytest.mark.parametrize("recipe", ["lifter", "cmu_moga_27f"])
 def test_people_of_another_file_are_scored_with_no_training_data_at_hand(motion, tmp_path, capsys, monkeypatch, recipe):
+    (tmp_path / "none").mkdir()
     monkeypatch.setenv("MOGA_ST_DATA", str(tmp_path / "none"))
     monkeypatch.setattr("moga_st.data.pose.checks.ACTIONS", ("walk",))
     monkeypatch.setattr("moga_st.draw.pose.save_lift", lambda *_, **__: [])
