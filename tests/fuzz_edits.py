@@ -105,11 +105,15 @@ def _places(value: Any) -> list[tuple[Any, Any]]:
 
 def _edit_array(array: np.ndarray, number: int) -> Any:
     ways: tuple[Callable[[], Any], ...] = (
-        lambda: array[: number % 3],
+        lambda: np.atleast_1d(array)[: number % 3],
         lambda: array.reshape(-1),
         lambda: array[None],
         lambda: array.astype(("f2", "i8", "?", "U5", "S3", ">f8")[number % 6]),
-        lambda: np.full_like(array, (math.nan, math.inf, 1e30)[number % 3]) if array.dtype.kind == "f" else array[:0],
+        lambda: (
+            np.full_like(array, (math.nan, math.inf, 1e30)[number % 3])
+            if array.dtype.kind == "f"
+            else array.reshape(-1)[:0]
+        ),
         lambda: array.T,
         lambda: np.array([array.tolist(), None], object),
     )

@@ -42,6 +42,7 @@ from moga_st.pretrained import export_weights, read_weights
 from moga_st.report.examples import Kept, load_examples, save_examples
 from moga_st.report.results import read_record, read_run
 from moga_st.scores import Score, Scores
+from moga_st.spec import InputSpec
 from tests.fuzz_edits import Reader
 
 RNG = np.random.default_rng(0)
@@ -378,6 +379,7 @@ def kept() -> list[Any]:
         return [dict(arrays)]
 
 
+SPEC = InputSpec((3, 32, 32), (2,))
 CLASSIFIER = MogaNetConfig(widths=(8, 8, 8, 8), depths=(1, 1, 1, 1), classes=2)
 ABOUT = {
     "facts": {"classes": ["cat", "dog"], "test_view": {"size": [32, 32], "crop": 0.9}},
@@ -387,7 +389,7 @@ ABOUT = {
 
 def classifier_weights(about: Any) -> bytes:
     torch.manual_seed(0)
-    return made("w.safetensors", lambda p: export_weights(p, CLASSIFIER.build(), CLASSIFIER, about))
+    return made("w.safetensors", lambda p: export_weights(p, CLASSIFIER.build(), CLASSIFIER, about, spec=SPEC))
 
 
 def read_classifier(path: Path) -> None:

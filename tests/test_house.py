@@ -15,6 +15,7 @@ import torch
 import moga_st
 from moga_st import checkpoint, pretrained
 from moga_st.config import Config, ModelConfig
+from moga_st.data.pose.sources import PoseDataConfig
 from moga_st.data.video import digits
 from moga_st.engine import RunConfig, Runtime, train
 from moga_st.engine.run import run_folder
@@ -37,6 +38,7 @@ def offline(monkeypatch):
     monkeypatch.setattr(digits, "_download", download)
 
 
+@pytest.mark.filterwarnings("ignore:MNIST is not in")
 @pytest.mark.usefixtures("offline")
 def test_a_run_of_before_goes_on_as_it_would_have(tmp_path):
     """Four of eight updates were done by commit 09188e8; what it gave after eight stands here."""
@@ -78,7 +80,7 @@ def test_a_field_with_a_default_changes_no_runs_identity(tmp_path):
 
 def test_every_kind_is_short_and_told_once():
     kinds = {}
-    for base in (ModelConfig, *Config.__subclasses__()):
+    for base in (ModelConfig, PoseDataConfig, *Config.__subclasses__()):
         for kind, cls in base.kinds().items():
             if cls.__module__.startswith("moga_st."):
                 assert ":" not in kind, f"{cls} has no kind of its own"
@@ -248,6 +250,7 @@ def test_it_trains_where_posix_is_not_and_the_locale_is_ascii(tmp_path):
     assert (Path(result.stdout.strip()) / "best.safetensors").is_file()
 
 
+@pytest.mark.filterwarnings("ignore:MNIST is not in")
 @pytest.mark.usefixtures("offline")
 def test_weights_to_start_from_say_what_was_taken(tmp_path, capsys):
     config = RunConfig.from_dict(json.loads((FOLDER / "run.json").read_text())["config"])

@@ -44,6 +44,12 @@ def import_whole(package: str) -> None:
                 importlib.import_module(f"{package}.{part}")
 
 
+def in_scope() -> contextlib.AbstractContextManager[None]:
+    """Inside, what mmpose builds by a short name is mmpose's own, whatever other package's runner ran before."""
+    scope: Any = importlib.import_module("mmengine.registry").DefaultScope
+    return scope.overwrite_default_scope("mmpose")
+
+
 @contextlib.contextmanager
 def importing(what: str, otherwise: str = "", package: str = "mmpose") -> Iterator[None]:
     """Inside, ``package`` can be imported without the warnings of its parts.

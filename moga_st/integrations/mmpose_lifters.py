@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from moga_st.config import ModelConfig
 from moga_st.errors import BadInput
-from moga_st.integrations.mmpose_import import import_mmpose
+from moga_st.integrations.mmpose_import import import_mmpose, in_scope
 
 JOINT_COUNT = 17
 
@@ -163,7 +163,8 @@ class TCNLifter(nn.Module):
             dropout=config.dropout,
             use_stride_conv=True,
         )
-        self.head = heads.TemporalRegressionHead(in_channels=config.width, num_joints=JOINT_COUNT)
+        with in_scope():
+            self.head = heads.TemporalRegressionHead(in_channels=config.width, num_joints=JOINT_COUNT)
 
     def forward(self, keypoints: Tensor) -> Tensor:
         """(b, frames, 17, c) -> (b, 1, 17, 3)."""
@@ -196,7 +197,8 @@ class DSTFormerLifter(nn.Module):
             drop_rate=config.dropout,
             drop_path_rate=config.drop_path,
         )
-        self.head = heads.MotionRegressionHead(in_channels=config.width, embedding_size=config.head_width)
+        with in_scope():
+            self.head = heads.MotionRegressionHead(in_channels=config.width, embedding_size=config.head_width)
         self._initialise()
 
     def forward(self, keypoints: Tensor) -> Tensor:

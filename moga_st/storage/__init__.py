@@ -26,6 +26,7 @@ from moga_st.storage.reading import (
     read_at,
     read_bytes,
     read_json,
+    read_table,
     read_text,
     unpack_gzip,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "read_npz",
     "read_pickle",
     "read_safetensors",
+    "read_table",
     "read_text",
     "read_torch",
     "save_npy",

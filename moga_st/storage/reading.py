@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import functools
 import hashlib
+import io
 import json
 import math
 import os
@@ -12,6 +14,7 @@ import re
 import stat
 import threading
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -141,6 +144,21 @@ def read_text(path: Path, errors: str = "strict", most: int = 2**30) -> str:
         BadInput: see :func:`read_bytes`; or it is not UTF-8.
     """
     return _decode(read_bytes(path, most), path, errors)
+
+
+def read_table(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """Line numbers and rows of a CSV file whose first line names its columns; what a row lacks is empty.
+
+    Raises:
+        BadInput: see :func:`read_text`; no CSV, or it lacks one of ``columns``.
+    """
+    rows = csv.DictReader(io.StringIO(read_text(path), newline=""), restval="")
+    try:
+        if missing := [c for c in columns if c not in (rows.fieldnames or ())]:
+            raise BadInput(f"{path}: has no column {', '.join(missing)}; expected {', '.join(columns)}")
+        return [(rows.line_num, {c: row[c] for c in columns}) for row in rows]
+    except csv.Error as error:
+        raise BadInput(f"{path}: line {rows.line_num}: {error}; expected a table in CSV") from error
 
 
 def read_json(path: Path, nan: bool = False) -> Any:

@@ -150,7 +150,8 @@ def test_nothing_is_registered_before_it_is_asked_for():
     """Not by recipes, nor by listing networks; then by a call, or by the import that a config of mmpose's can do."""
     for asked in ("from moga_st.integrations.mmpose import register; register()", "import moga_st.integrations.mmpose"):
         code = (
-            "import moga_st.integrations.mmpose_lifters, moga_st.integrations.mmpose_2d\n"
+            "import moga_st.integrations.mmpose_2d\n"
+            "from moga_st.integrations.mmpose_lifters import import_mmpose; import_mmpose()\n"
             "from moga_st.config import ModelConfig; assert 'mmpose_tcn' in ModelConfig.kinds()\n"
             "from mmpose.registry import DATASETS, MODELS\n"
             "assert MODELS.get('MogaNet') is None and MODELS.get('MogaLifter') is None\n"

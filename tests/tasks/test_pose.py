@@ -38,6 +38,11 @@ class SmallConfig(PoseDataConfig):
         return PoseSets(train, test[:1], test, f"small, of {root}", "0123")
 
 
+def training(lifting):
+    assert lifting.train is not None
+    return lifting.train
+
+
 def task(**changes) -> PoseLifting:
     return PoseConfig(data=SmallConfig(), frames=9, **changes).build(SETTING)
 
@@ -127,7 +132,7 @@ def test_unevenly_spaced_frames_have_no_velocity():
 def test_the_mean_pose_is_the_baseline():
     lifting = task(flip_test=False)
     data = lifting.splits["test"]
-    error = (lifting.train.target.mean(0) - data.target).norm(dim=-1).mean().item() * 1000
+    error = (training(lifting).target.mean(0) - data.target).norm(dim=-1).mean().item() * 1000
     assert lifting.evaluate(Known(lifting, True), "test").baselines["mean pose"]["mpjpe"] == pytest.approx(
         error, rel=1e-5
     )
@@ -136,7 +141,7 @@ def test_the_mean_pose_is_the_baseline():
 def test_batches_are_windows_of_one_clip_with_repeated_ends():
     lifting = task(flip_train=False)
     keypoints, target = lifting.batch(torch.tensor(5))
-    data = lifting.train
+    data = training(lifting)
     assert keypoints.shape == (32, 9, 17, 2)
     for k, p in zip(keypoints, target, strict=True):
         centre = int((data.keypoints - k[4]).abs().sum((1, 2)).argmin())
@@ -189,11 +194,11 @@ def test_loss_is_mpjpe_plus_weighted_velocity():
 
 def test_noisy_keypoints_are_seeded_and_confidence_is_a_channel():
     exact, noisy, again = task(confidence=True), task(keypoints="noisy", confidence=True), task(keypoints="noisy")
-    assert (exact.train.keypoints[..., 2] == 1).all()
-    difference = (noisy.train.keypoints[..., :2] - exact.train.keypoints[..., :2]).norm(dim=-1)
+    assert (training(exact).keypoints[..., 2] == 1).all()
+    difference = (training(noisy).keypoints[..., :2] - training(exact).keypoints[..., :2]).norm(dim=-1)
     assert 0.0005 < difference.median() < 0.02
-    assert noisy.train.keypoints[..., 2].min() < 0.9
-    torch.testing.assert_close(again.train.keypoints, noisy.train.keypoints[..., :2], rtol=0, atol=0)
+    assert training(noisy).keypoints[..., 2].min() < 0.9
+    torch.testing.assert_close(training(again).keypoints, training(noisy).keypoints[..., :2], rtol=0, atol=0)
     assert noisy.facts["protocol"]["noise"]["jitter"] == 0.01
 
 

@@ -7,8 +7,6 @@ there, or cannot be decoded, are left out and counted.
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import warnings
 from collections.abc import Iterator
@@ -80,14 +78,11 @@ def read_list(root: Path, split: str) -> list[Path]:
         BadInput: no such list, or a line of it is not as expected.
     """
     path = root / "annotations" / f"{split}.csv"
-    rows = csv.DictReader(io.StringIO(storage.read_text(path)))
-    if missing := [c for c in COLUMNS if c not in (rows.fieldnames or ())]:
-        raise BadInput(f"{path}: has no column {', '.join(missing)}; expected label, {', '.join(COLUMNS)}")
     videos = {}
-    for row in rows:
-        name, first, last, folder = (row[c] or "" for c in COLUMNS)
+    for line, row in storage.read_table(path, COLUMNS):
+        name, first, last, folder = (row[c] for c in COLUMNS)
         if not (first.isdigit() and last.isdigit()) or any(c in name + folder for c in "/\\") or not (name and folder):
-            raise BadInput(f"{path}: line {rows.line_num} does not name a video of some seconds; fetch it again")
+            raise BadInput(f"{path}: line {line} does not name a video of some seconds; fetch it again")
         videos[root / folder / f"{name}_{int(first):06d}_{int(last):06d}.mp4"] = None
     return list(videos)
 

@@ -7,8 +7,6 @@ are split by file: the last two in the order of their names validate and test.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,21 +98,18 @@ def split_of(moment: np.datetime64) -> Split:
 
 def _from_catalogue(path: Path) -> dict[Path, list[Event]]:
     """The VIL events of each file that is there."""
-    rows = csv.DictReader(io.StringIO(storage.read_text(path)))
-    columns = ("id", "file_name", "file_index", "img_type", "time_utc")
-    if missing := [c for c in columns if c not in (rows.fieldnames or ())]:
-        raise BadInput(f"{path}: has no column {', '.join(missing)}; fetch SEVIR's catalogue again")
+    rows = storage.read_table(path, ("id", "file_name", "file_index", "img_type", "time_utc"))
     events: dict[Path, list[Event]] = defaultdict(list)
     seen: set[str] = set()
-    for row in rows:
+    for line, row in rows:
         if row["img_type"] != KIND or row["id"] in seen:
             continue
         try:
             event = Event(row["id"], split_of(np.datetime64(row["time_utc"].replace(" ", "T"))), int(row["file_index"]))
         except ValueError as error:
-            raise BadInput(f"{path}: line {rows.line_num}: {error}; fetch SEVIR's catalogue again") from error
+            raise BadInput(f"{path}: line {line}: {error}; fetch SEVIR's catalogue again") from error
         if ".." in row["file_name"]:
-            raise BadInput(f"{path}: line {rows.line_num} names a file outside of its folder")
+            raise BadInput(f"{path}: line {line} names a file outside of its folder")
         places = [path.parent / "data" / row["file_name"], path.parent / row["file_name"]]
         file = next((p for p in places if p.is_file()), None)
         if file is not None:
