@@ -202,7 +202,7 @@ def test_lift_of_a_video_is_mmposes_keypoints_lifted(pose_weights, video, tmp_pa
     assert (result["frames"], result["people"], result["fps"]) == (FRAMES, 1, 25)
 
     written = json.loads((tmp_path / "o" / "clip_lift_2d.json").read_text())
-    assert written["meta_info"] == {"size_px": [144, 192], "fps": 25, "layout": "coco"}
+    assert written["meta_info"] == {"size_px": [144, 192], "fps": 25, "layout": "coco", "found_by": "mmpose"}
     expected = by_mmpose(pose_weights, video)
     assert len(written["instance_info"]) == FRAMES
     for i, frame in enumerate(written["instance_info"]):
