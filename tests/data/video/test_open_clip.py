@@ -364,7 +364,6 @@ def test_variables_of_a_grid_become_channels(tmp_path, kind):
 )
 def test_dates_count_from_1970_whatever_they_count_from_in_the_file(tmp_path, units, calendar, values, dates):
     xarray = pytest.importorskip("xarray")
-    pytest.importorskip("cftime")
     time = ("time", np.array(values), {"units": units, "calendar": calendar})
     xarray.Dataset({"u": (("time", "y", "x"), np.zeros((2, 3, 4)))}, {"time": time}).to_netcdf(tmp_path / "u.nc")
     got = open_clip(tmp_path / "u.nc").time_s
