@@ -117,7 +117,8 @@ def _edit_array(array: np.ndarray, number: int) -> Any:
         lambda: array.T,
         lambda: np.array([array.tolist(), None], object),
     )
-    return ways[number // 6 % len(ways)]()
+    with np.errstate(all="ignore"):  # a number too large for a half is meant to become infinite
+        return ways[number // 6 % len(ways)]()
 
 
 @functools.cache
