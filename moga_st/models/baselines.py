@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from moga_st.errors import BadInput
+from moga_st.models.warp import pixels, sample
 
 DAY_S = 86_400.0
 
@@ -61,22 +62,12 @@ def _backward_flow(before: np.ndarray, last: np.ndarray) -> np.ndarray:
 def _advect(last: Tensor, flow: Tensor, frames_out: int) -> Tensor:
     """Frame k shows at x what ``last`` has at the start of the path of k steps that ends at x: one interpolation for
     any k, so that nothing is blurred twice.  (b, c, h, w) and (b, 2, h, w) -> (b, frames_out, c, h, w)."""
-    h, w = last.shape[-2:]
-    y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
-    here = torch.stack([y, x]).float().expand_as(flow)
+    here = pixels(*last.shape[-2:]).expand_as(flow)
     place, frames = here, []
     for _ in range(frames_out):
-        place = place + _sample(flow, place)
-        frames.append(_sample(last, place))
+        place = place + sample(flow, place)
+        frames.append(sample(last, place))
     return torch.stack(frames, 1)
-
-
-def _sample(image: Tensor, place: Tensor) -> Tensor:
-    """Bilinear values of (b, c, h, w) at pixels (b, 2, h, w); outside, the edge's."""
-    size = torch.tensor(image.shape[-2:]).view(2, 1, 1)
-    unit = (place + 0.5) / size * 2 - 1
-    grid = unit.flip(1).permute(0, 2, 3, 1)  # grid_sample wants x before y
-    return torch.nn.functional.grid_sample(image, grid, padding_mode="border", align_corners=False)
 
 
 class Climatology:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from moga_st.config import Config, ModelConfig
 from moga_st.errors import BadInput
 from moga_st.models.moga import MogaBlock
+from moga_st.models.warp import pixels, sample
 from moga_st.spec import InputSpec, agreed
 
 FADED = 3.0  # a network with `fade` begins by keeping 95 % of the last frame
@@ -95,9 +96,15 @@ class SimVPConfig(ModelConfig, kind="simvp"):
     """With `residual`: learn too how much of the last frame stays, for each pixel and frame, so that a prediction can
     return to zero, to which what moves and fades decays where the data are anomalies (see the task's `anomalies`)."""
 
+    motion: bool = False
+    """With `residual`: learn too how fast what each pixel shows moves, and take the last frame moved so instead of the
+    last frame: what moves stays sharp. It begins with no motion."""
+
     def __post_init__(self) -> None:
         if self.fade and not self.residual:
             raise BadInput("SimVP fade: is how much of the last frame stays, which needs residual")
+        if self.motion and not self.residual:
+            raise BadInput("SimVP motion: moves the last frame, which needs residual")
 
     @property
     def example_shape(self) -> tuple[int, ...]:
@@ -159,8 +166,8 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """(b, s, h/n, w/n) and the encoder's first layer (b, s, h/p, w/p) -> (b, c, h, w), one channel more with
-    ``fade``."""
+    """(b, s, h/n, w/n) and the encoder's first layer (b, s, h/p, w/p) -> (b, c, h, w), two channels more with
+    ``motion``, then one with ``fade``."""
 
     def __init__(self, config: SimVPConfig):
         super().__init__()
@@ -169,7 +176,8 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(
             ConvLayer(s, s, config.kernel, upsample=bool(i % 2)) for i in reversed(range(config.layers))
         )
-        self.readout = nn.Conv2d(s, (_numbers(config)[2] + config.fade) * config.patch**2, 1)
+        channels = _numbers(config)[2] + 2 * config.motion + config.fade
+        self.readout = nn.Conv2d(s, channels * config.patch**2, 1)
         self.unfold = nn.PixelShuffle(config.patch)
 
     def forward(self, x: Tensor, first: Tensor) -> Tensor:
@@ -301,10 +309,18 @@ class SimVP(nn.Module):
         if self.config.future == "direct":
             features, first, t = self.future(features), self.future_first(first), self.frames_out
         frames = rearrange(self.decoder(features, first), "(b t) c h w -> b t c h w", t=t)
+        return self._changed(clip[:, -1:], frames) if self.config.residual else frames
+
+    def _changed(self, last: Tensor, read: Tensor) -> Tensor:
+        """The last frame (b, 1, c, h, w) moved, faded and changed as the decoder (b, t, ..., h, w) says."""
+        if self.config.motion:
+            c = self.channels
+            last = _moved(last, read[:, :, c : c + 2])
+            read = torch.cat([read[:, :, :c], read[:, :, c + 2 :]], 2)
         if self.config.fade:
-            frames, lost = frames[:, :, :-1], (frames[:, :, -1:] - FADED).sigmoid()
-            return clip[:, -1:] * (1 - lost) + frames
-        return clip[:, -1:] + frames if self.config.residual else frames
+            read, lost = read[:, :, :-1], (read[:, :, -1:] - FADED).sigmoid()
+            last = last * (1 - lost)
+        return last + read
 
     def _padded(self, clip: Tensor) -> Tensor:
         down, right = (-size % self.reduction for size in clip.shape[-2:])
@@ -320,6 +336,16 @@ def _numbers(config: SimVPConfig) -> tuple[int, int, int]:
     assert config.frames_out is not None
     assert config.channels is not None
     return config.frames_in, config.frames_out, config.channels
+
+
+def _moved(last: Tensor, velocity: Tensor) -> Tensor:
+    """Frame k = 1, 2, ... shows at each pixel what was k steps of its velocity (b, t, 2, h, w), pixels a frame, before
+    it in the last frame (b, 1, c, h, w): (b, t, c, h, w) in ``last``'s type."""
+    t, h, w = velocity.shape[1], *velocity.shape[-2:]
+    lead = torch.arange(1, t + 1, device=last.device).view(-1, 1, 1, 1)
+    place = pixels(h, w, last.device) - lead * velocity.float()
+    frames = last.expand(-1, t, -1, -1, -1).float()
+    return sample(frames.flatten(0, 1), place.flatten(0, 1)).unflatten(0, (-1, t)).to(last.dtype)
 
 
 def _together(x: Tensor, t: int) -> Tensor:

@@ -187,6 +187,50 @@ def test_a_network_that_fades_mixes_the_last_frame_with_what_it_adds():
         dataclasses.replace(TINY, fade=True)
 
 
+def test_a_network_with_motion_moves_the_last_frame_by_its_velocity_and_then_changes_it():
+    torch.manual_seed(0)
+    net = dataclasses.replace(TINY, residual=True, fade=True, motion=True, channels=2).build()
+    assert isinstance(net, SimVP)
+    clip = torch.rand(2, 4, 2, 8, 12)
+    kept = 1 - 1 / (1 + math.exp(3))
+    torch.testing.assert_close(net(clip), kept * clip[:, -1:].expand(-1, 4, -1, -1, -1))  # begins without motion
+    bias = net.decoder.readout.bias
+    assert bias is not None
+    with (
+        torch.no_grad()
+    ):  # a change of each channel, a velocity down and to the left, a whole pixel and a half, no fading
+        bias.copy_(torch.tensor([0.25, -0.5, 1.0, -0.5, -100.0]))
+    last = clip[:, -1].numpy()
+    for k, frame in enumerate(net(clip).detach().unbind(1), 1):
+        for y in range(8):
+            for x in range(12):
+                row, column = max(y - k, 0), min(x + k / 2, 11)
+                left, part = int(column), column - int(column)
+                seen = last[:, :, row, left] * (1 - part) + last[:, :, row, min(left + 1, 11)] * part
+                np.testing.assert_allclose(frame[:, :, y, x], seen + np.array([0.25, -0.5]), atol=1e-5)
+    with pytest.raises(BadInput, match="motion: moves the last frame, which needs residual"):
+        dataclasses.replace(TINY, motion=True)
+
+
+def test_motion_is_learnt():
+    """A dot that goes two pixels a frame; a network without motion has to paint it anew in every frame."""
+    torch.manual_seed(0)
+    net = dataclasses.replace(TINY, residual=True, motion=True).build()
+    y, x = torch.meshgrid(torch.arange(8.0), torch.arange(24.0), indexing="ij")
+    starts = torch.arange(1.0, 9.0)
+    at = starts[:, None] + torch.arange(8.0)
+    frames = torch.exp(-((x - at[..., None, None]) ** 2 + (y - 4) ** 2) / 4)[:, :, None]
+    optimiser = torch.optim.Adam(net.parameters(), 1e-2)
+    first = last = 0.0
+    for i in range(60):
+        loss = (net(frames[:, :4]) - frames[:, 4:]).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        first, last = (loss.item() if i == 0 else first), loss.item()
+    assert last < 0.25 * first
+
+
 def test_numbers_left_out_are_the_datas():
     spec = InputSpec((4, 3, 20, 24), (6, 3, 20, 24), ("red", "green", "blue"))
     open_config = SimVPConfig(width=4, layers=2, translator=MogaTranslatorConfig(width=16, depth=2))
