@@ -12,7 +12,7 @@ from torch import Tensor
 
 from moga_st.data.draws import constant, uniform
 from moga_st.data.video.clip_windows import ClipWindows
-from moga_st.data.video.prepared_clips import Moments
+from moga_st.data.video.moments import Moments
 from moga_st.errors import BadInput
 from moga_st.metrics.scorers import FieldScorer, FrameScorer, RainScorer, Scorer
 from moga_st.models.baselines import Climatology, bin_numbers
@@ -83,8 +83,6 @@ class PreparedClips:
         if config.augment and w.unit:
             raise BadInput(f"task.augment: {w.path} holds a field in {w.unit}, whose directions mean something")
         self.climatology = self._climatology() if config.anomalies else None
-        if self.climatology is not None and config.augment:
-            raise BadInput("task.augment: what is usual at a place is not so at its mirror image; leave out anomalies")
         if self.climatology is not None and w.unit:
             w.mean, w.std = (0.0,), self._deviation(self.climatology)
         self.source, self.fingerprint = w.source, w.fingerprint
@@ -116,9 +114,10 @@ class PreparedClips:
         return frames, torch.from_numpy(bin_numbers(self.climatology.bins, times))
 
     def frames(self, split: Literal["train"] | Split, numbers: Tensor, fetched: Any) -> Tensor:
-        frames = self.windows.frames(split, numbers, fetched if self.climatology is None else fetched[0])
-        if split != "train" or not self.config.augment:
-            return frames
+        return self.windows.frames(split, numbers, fetched if self.climatology is None else fetched[0])
+
+    def augmented(self, numbers: Tensor, frames: Tensor) -> Tensor:
+        """Training windows (b, t, c, h, w) as a network sees them, each turned as its number draws it."""
         draws = uniform(self.setting.seed + AUGMENT_STREAM, numbers, len(self.config.augment))
         turns: dict[str, Callable[[Tensor], Tensor]] = {
             "flip_x": lambda x: x.flip(-1),

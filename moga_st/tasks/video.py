@@ -19,7 +19,8 @@ from moga_st import dist
 from moga_st.analyse.interactions import Game, clip_game
 from moga_st.draw.video import PredictedClip
 from moga_st.errors import BadInput
-from moga_st.metrics.scorers import Scorer
+from moga_st.metrics import video
+from moga_st.metrics.scorers import FieldScorer, Scorer
 from moga_st.models import baselines
 from moga_st.scores import Score, Scores
 from moga_st.spec import InputSpec
@@ -56,9 +57,10 @@ class VideoData(Protocol):
     def frames(self, split: Literal["train"] | Split, numbers: Tensor, fetched: Any) -> Tensor:
         """The same windows as a network sees them: (b, t, c, h, w), on the device.
 
-        A source whose errors do not all weigh the same has ``weights(future)``.  One whose values are seen as anomalies
-        has ``climatology``, and ``usual(fetched)``: what is usual at each place of these windows, which is taken from
-        what goes into the network and added to what comes out.
+        A source that varies what is trained on has ``augmented(numbers, frames)``, of training windows as a network
+        sees them; one whose errors do not all weigh the same has ``weights(future)``.  One whose values are seen as
+        anomalies has ``climatology``, and ``usual(fetched)``: what is usual at each place of these windows, which is
+        taken from what goes into the network and added to what comes out.
         """
         ...
 
@@ -124,6 +126,7 @@ class VideoPrediction:
         self.facts: dict[str, Any] = {**self.data.facts, "conventions": self.data.scorer.conventions}
         climatology = getattr(self.data, "climatology", None)
         self._weights = getattr(self.data, "weights", lambda _: None)
+        self._augmented = getattr(self.data, "augmented", lambda _, frames: frames)
         self.usual: Tensor | None = None if climatology is None else climatology.mean
         """What values are anomalies of (k, c, h, w), which goes into weights files; None without anomalies."""
 
@@ -140,7 +143,8 @@ class VideoPrediction:
         numbers = index * size + torch.arange(part.start, part.stop, device=self.setting.device)
         frames = self.data.frames("train", numbers, fetched)
         usual = self._usual(fetched)
-        return self._split(frames if usual is None else frames - usual)
+        seen = frames if usual is None else frames - usual  # in this order: what is usual is so at its own place
+        return self._split(self._augmented(numbers, seen))
 
     def loss(self, net: nn.Module, batch: tuple[Tensor, Tensor], step: Tensor) -> Tensor:
         """The network's own loss, or the mean over all values of what ``config.loss`` names, weighted as the data
@@ -216,16 +220,24 @@ class VideoPrediction:
             preds.append(self._predict(net, past, usual).cpu())
         net.train(was_training)
         past, future, pred = torch.cat(pasts), torch.cat(futures), torch.cat(preds)
-        error = (pred.double() - future.double()).square().sum((-3, -2, -1)).mean(1)
+        error = self._errors(pred, future)
         order = error.argsort()
+        unit = f" {squared(self.spec.unit)}" if self.spec.unit else ""
         found: list[Example] = []
         picked = {"best": int(order[0]), "median": int(order[len(order) // 2]), "worst": int(order[-1])}
         named = {f"window {n}": i for i, n in enumerate(numbers)} or picked
         for name, i in named.items():
-            title = f"{name}{'' if keys else f' of {len(order)}'}, MSE {error[i]:.1f}"
+            title = f"{name}{'' if keys else f' of {len(order)}'}, MSE {error[i]:{'.3g' if unit else '.1f'}}{unit}"
             clips = (x[i].numpy() for x in (past, pred, future))
             found.append(PredictedClip(name, title, *clips, spec=self.spec, key=str(numbers[i] if keys else i)))
         return found
+
+    def _errors(self, pred: Tensor, future: Tensor) -> Tensor:
+        """Mean squared error of each window, as the scores have it: a sum over a frame of images, a mean in the data's
+        unit of fields."""
+        scorer = FieldScorer() if self.spec.unit else None
+        each = video.mse(pred, future) if scorer is None else scorer(pred, future, self.spec)["mse"]
+        return each.mean(1)
 
     def games(self, net: nn.Module, count: int, frame: int = 1, grid: int | None = None) -> list[Game]:
         """The games of interactions of ``count`` test windows, spread over all: the error of predicted frame ``frame``,
@@ -272,6 +284,13 @@ class VideoPrediction:
     def _window_batch(self, split: Split, first: int, last: int) -> tuple[np.ndarray, Tensor, Tensor, Tensor | None]:
         frames, usual = self._sequences(split, first, last)
         return np.arange(first, last), *self._split(frames), usual
+
+
+def squared(unit: str) -> str:
+    """The unit of a squared error: ``K`` -> K², ``m/s`` -> (m/s)², and of channels in several units, each its own."""
+    if "," in unit:
+        return f"({unit}, each squared)"
+    return f"{unit}²" if unit.isalpha() else f"({unit})²"
 
 
 def enumerate_from_1(values: list[float]) -> Iterator[tuple[str, float]]:
