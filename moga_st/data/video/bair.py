@@ -55,8 +55,8 @@ def prepare(source: Path, out: Path, window: int = 16) -> None:
     }
     clips = total + sum(1 for path in files["test"] for _ in read_records(path, check=False))
     length = len(list(frames_of(next(read_records(files["train"][0])), files["train"][0])))
-    check_space(out, clips * length, (64, 64, 3))
-    with write_clips(out, SOURCE, LICENCE, RGB, conventions=conventions) as writer:
+    total = check_space(out, clips * length, (64, 64, 3))
+    with write_clips(out, SOURCE, LICENCE, RGB, conventions=conventions, frames=total) as writer:
         for part, paths in files.items():
             numbers = itertools.count()
             for path in paths:

@@ -59,8 +59,8 @@ def prepare(source: Path, out: Path, size: int = 256, val_subject: str = VAL_SUB
     }
     parts: dict[Split, dict[str, list[int]]] = {"train": train, "val": val, "test": listed["test"]}
     clips: dict[Split, list[ListedClip]] = {split: list(clips_of(videos)) for split, videos in parts.items()}
-    check_space(out, sum(len(c.numbers) for found in clips.values() for c in found), (size, size, 3))
-    with write_clips(out, SOURCE, LICENCE, RGB, fps=FPS, conventions=conventions) as writer:
+    total = check_space(out, sum(len(c.numbers) for found in clips.values() for c in found), (size, size, 3))
+    with write_clips(out, SOURCE, LICENCE, RGB, fps=FPS, conventions=conventions, frames=total) as writer:
         for split, found in clips.items():
             for clip in found:
                 paths = (root / f"{clip.prefix}{i:06d}.jpg" for i in clip.numbers)

@@ -51,8 +51,8 @@ def prepare(source: Path, out: Path, size: int = 256, train_frames: int = 16, mo
     listed: dict[Split, list[Path]] = {split: read_list(root, split)[:most] for split in parts}
     there = {split: sum(p.is_file() for p in paths) for split, paths in listed.items()}
     frames = sum(count * (train_frames if split == "train" else WINDOW) for split, count in there.items())
-    check_space(out, frames, (size, size, 3))
-    with write_clips(out, SOURCE, LICENCE, RGB, conventions=conventions) as writer:
+    total = check_space(out, frames, (size, size, 3))
+    with write_clips(out, SOURCE, LICENCE, RGB, conventions=conventions, frames=total) as writer:
         for split, paths in listed.items():
             added = 0
             for path in paths:

@@ -50,8 +50,8 @@ def prepare(source: Path, out: Path) -> None:
         "recordings; Caltech tests",
         "windows": f"val and test: {WINDOW} frames from each recording's end backwards, without overlap",
     }
-    check_space(out, _count(within(kitti, "", "X_train.hkl"), caltech), (HEIGHT, WIDTH, 3))
-    with write_clips(out, SOURCE, LICENCE, RGB, fps=FPS, conventions=conventions) as writer:
+    total = check_space(out, _count(within(kitti, "", "X_train.hkl"), caltech), (HEIGHT, WIDTH, 3))
+    with write_clips(out, SOURCE, LICENCE, RGB, fps=FPS, conventions=conventions, frames=total) as writer:
         _add_kitti(writer, within(kitti, "", "X_train.hkl"))
         if (caltech / "data_cache.npy").is_file():
             _add_cache(writer, caltech)

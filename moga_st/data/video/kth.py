@@ -59,8 +59,8 @@ def prepare(source: Path, out: Path, size: int = 128, window: int = 30) -> None:
         "windows": f"val and test: {window} frames from each clip's end backwards, without overlap; every "
         f"{DENSE_STEP}rd start for jogging and running",
     }
-    check_space(out, _count(source), (size, size, 1))
-    with write_clips(out, SOURCE, LICENCE, ("grey",), fps=FPS, conventions=conventions) as writer:
+    total = check_space(out, _count(source), (size, size, 1))
+    with write_clips(out, SOURCE, LICENCE, ("grey",), fps=FPS, conventions=conventions, frames=total) as writer:
         for take in _takes(source):
             split = split_of(take.person)
             for run in runs(take.numbers):

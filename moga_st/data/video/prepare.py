@@ -14,7 +14,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from moga_st.data.video.clip import Clip, DamagedClip
 from moga_st.data.video.clips import LUMINANCE, ZARR, open_clip, resized
@@ -104,21 +103,19 @@ def prepare_clips(
             )
     frames = sum(p.stop - p.first for p in pieces)
     say(f"{len(clips)} clips, {', '.join(channels)}")
-    check_space(out, frames, (*size, len(channels)), 4 if is_float else 1, say)
+    total = check_space(out, frames, (*size, len(channels)), 4 if is_float else 1, say)
     dated = all(c.time_s is not None for c in clips)
     units = {c.unit for c in clips}
     unit = units.pop() if len(units) == 1 else ""
     apart = f"time, {o.gap} frames apart" if _by(clips, o) == "time" else "file"
     about = f"{len(clips)} clips of {source.name}, parts by {apart}"
-    with (
-        tqdm(total=frames, unit="frame", leave=False) as bar,
-        write_clips(out, about, o.licence, channels, unit=unit, fps=fps, standardise=is_float and unit != "") as writer,
-    ):
+    known = {"unit": unit, "fps": fps, "standardise": is_float and unit != "", "frames": total}
+    with write_clips(out, about, o.licence, channels, **known) as writer:
         for piece in pieces:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("error", DamagedClip)
-                    frames_of = _frames(piece, size, channels, fps, is_float, o, bar)
+                    frames_of = _frames(piece, size, channels, fps, is_float, o)
                     dates = piece.clip.time_s if dated else None
                     times = None if dates is None else dates[_wanted(piece, fps, o)]
                     writer.add_clip(piece.split, piece.name, frames_of, time_s=times)
@@ -254,7 +251,6 @@ def _frames(
     fps: float | None,
     is_float: bool,
     o: ClipsOptions,
-    bar: tqdm,
 ) -> Iterator[np.ndarray]:
     """A piece's frames as they are stored: (h, w, c)."""
     wanted = _wanted(piece, fps, o)
@@ -266,7 +262,6 @@ def _frames(
             while at < number:
                 at, frame = next(own, (number, frame))
             fitted = _fitted(frame, size, channels, is_float, o)
-        bar.update()
         yield fitted
 
 

@@ -33,8 +33,10 @@ from typing import Any, Literal
 
 import h5py
 import numpy as np
+from tqdm import tqdm
 
 from moga_st import storage
+from moga_st.data.video.moments import Moments
 from moga_st.errors import BadInput
 from moga_st.storage import escape, new_file
 
@@ -49,7 +51,7 @@ Split = Literal["train", "val", "test"]
 
 def check_space(
     path: Path, frames: int, shape: tuple[int, int, int], value_bytes: int = 1, say: Callable[[str], None] | None = None
-) -> None:
+) -> int:
     """Say how large a prepared file will be, before the work is done, and stop where the disk has less space.
 
     Args:
@@ -58,6 +60,9 @@ def check_space(
         shape: of a frame: (h, w, c).
         value_bytes: of a value: 1 for uint8, 4 for float32.
         say: gets the line; left out, it goes to stderr.
+
+    Returns:
+        ``frames``, for :func:`write_clips`.
 
     Raises:
         OSError: less space on the disk than needed.
@@ -70,6 +75,7 @@ def check_space(
     if need * 1.02 + 1e6 > free:
         short = f"{need / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free; take smaller frames or fewer"
         raise OSError(errno.ENOSPC, short, str(path))
+    return frames
 
 
 def _to_stderr(line: str) -> None:
@@ -87,9 +93,10 @@ def write_clips(
     fps: float | None = None,
     standardise: bool | None = None,
     conventions: Mapping[str, str] | None = None,
+    frames: int | None = None,
 ) -> Iterator[PreparedClipsWriter]:
-    """Write a prepared file: what the writer was given is at ``path``, complete, when the ``with`` is left without an
-    error; else ``path`` is as it was.  The same clips give the same fingerprint.
+    """Write a prepared file, with a progress bar on stderr: what the writer was given is at ``path``, complete, when
+    the ``with`` is left without an error; else ``path`` is as it was.  The same clips give the same fingerprint.
 
     Args:
         path: the file.
@@ -100,6 +107,7 @@ def write_clips(
         fps: frames a second, where they are evenly spaced in time and it is known.
         standardise: whether networks see (value - mean) / std of the training part; None does it for float32 only.
         conventions: what users of the data set must know, by name.
+        frames: how many will come, about, for the progress bar; unknown if left out.
 
     Raises:
         BadInput: no training clips at the end.
@@ -117,8 +125,9 @@ def write_clips(
             fps=math.nan if fps is None else float(fps),
             conventions=json.dumps(dict(conventions or {})),
         )
-        writer = PreparedClipsWriter(file, tuple(channels))
-        yield writer
+        with tqdm(desc=path.name, total=frames, unit="frame", leave=False) as bar:
+            writer = PreparedClipsWriter(file, tuple(channels), bar)
+            yield writer
         writer.finish(source, standardise)
 
 
@@ -135,8 +144,8 @@ class _Part:
 class PreparedClipsWriter:
     """Takes clips one at a time; made by :func:`write_clips`."""
 
-    def __init__(self, file: Any, channels: tuple[str, ...]):
-        self._file, self._channels = file, channels
+    def __init__(self, file: Any, channels: tuple[str, ...], bar: tqdm):
+        self._file, self._channels, self._bar = file, channels, bar
         self._parts = {split: _Part() for split in SPLITS}
         self._names: set[str] = set()
         self._kind: tuple[tuple[int, ...], np.dtype] | None = None  # of every frame: (h, w, c), and its type
@@ -260,6 +269,7 @@ class PreparedClipsWriter:
         waiting: list[np.ndarray] = []
         for i, frame in enumerate(frames):
             waiting.append(self._checked(f"clip {name}: frame {i}", np.asarray(frame)))
+            self._bar.update()
             if len(waiting) * waiting[0].nbytes >= BLOCK:
                 yield np.stack(waiting)
                 waiting.clear()
@@ -293,44 +303,6 @@ def _check_count(name: str, count: int, times: np.ndarray | None, starts: Sequen
         raise BadInput(f"clip {name}: has {count} frames, but times of shape {times.shape}")
     if any(not 0 <= s < count for s in starts or ()):
         raise BadInput(f"clip {name}: has {count} frames, but windows that start outside of them: {starts}")
-
-
-class Moments:
-    """Mean and variance of each channel of frames that come block by block (Chan, Golub, LeVeque 1983)."""
-
-    def __init__(self, channels: int):
-        self._count = 0
-        self._mean, self._squares = np.zeros(channels), np.zeros(channels)
-
-    def add(self, frames: np.ndarray) -> None:
-        """Frames (..., c) of any number."""
-        values = frames.reshape(-1, frames.shape[-1])
-        if frames.dtype == np.uint8:  # exact, and without a copy of the frames as floats
-            levels = np.arange(256)
-            counts = np.stack([np.bincount(v, minlength=256) for v in values.T])
-            mean = counts @ levels / len(values)
-            squares = (counts * (levels - mean[:, None]) ** 2).sum(1)
-        else:
-            mean = values.mean(0, dtype=np.float64)
-            squares = ((values - mean) ** 2).sum(0)
-        self._join(len(values), mean, squares)
-
-    def merge(self, other: Moments) -> None:
-        """What another one has seen."""
-        self._join(other._count, other._mean, other._squares)
-
-    def mean_std(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation, (c,) each, float64; a constant channel's deviation is 1."""
-        std = np.sqrt(self._squares / max(1, self._count))
-        return self._mean, np.where(std > 1e-12 * np.abs(self._mean), std, 1.0)
-
-    def _join(self, count: int, mean: np.ndarray, squares: np.ndarray) -> None:
-        total = self._count + count
-        if count:
-            apart = mean - self._mean
-            self._squares = self._squares + squares + apart**2 * (self._count * count / total)
-            self._mean = self._mean + apart * (count / total)
-            self._count = total
 
 
 def read_attributes(path: Path) -> dict[str, Any]:

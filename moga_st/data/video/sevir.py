@@ -57,8 +57,8 @@ def prepare(source: Path, out: Path, size: int = 384) -> None:
         "windows": f"val and test: {WINDOW} frames, every {STEP}th start",
     }
     frames = sum(_frames_in(path, listed) for path, listed in events.items())
-    check_space(out, frames, (size, size, 1))
-    with write_clips(out, SOURCE, LICENCE, (KIND,), fps=FPS, conventions=conventions) as writer:
+    total = check_space(out, frames, (size, size, 1))
+    with write_clips(out, SOURCE, LICENCE, (KIND,), fps=FPS, conventions=conventions, frames=total) as writer:
         for path, listed in sorted(events.items()):
             with storage.open_hdf5(path) as file:
                 data = file.get(KIND)

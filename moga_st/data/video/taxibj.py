@@ -51,8 +51,12 @@ def prepare(source: Path, out: Path) -> None:
     }
     parts: dict[Split, np.ndarray] = {"train": train[:last_train], "val": train[first_val:], "test": test}
     clips: dict[Split, list[np.ndarray]] = {split: list(joined(samples)) for split, samples in parts.items()}
-    check_space(out, sum(len(c) for listed in clips.values() for c in listed), (*train.shape[3:], len(CHANNELS)), 4)
-    with write_clips(out, SOURCE, LICENCE, CHANNELS, fps=FPS, standardise=False, conventions=conventions) as writer:
+    total = check_space(
+        out, sum(len(c) for listed in clips.values() for c in listed), (*train.shape[3:], len(CHANNELS)), 4
+    )
+    with write_clips(
+        out, SOURCE, LICENCE, CHANNELS, fps=FPS, standardise=False, conventions=conventions, frames=total
+    ) as writer:
         for split, listed in clips.items():
             for i, clip in enumerate(listed):
                 starts = windows_from_end(len(clip), length, 1) if split == "test" else None

@@ -93,11 +93,12 @@ def prepare(
         "the test years' own",
     }
     about = {"unit": ", ".join(units), "fps": 1 / (step_hours * HOUR_S), "conventions": conventions}
-    with ExitStack() as stack, write_clips(out, SOURCE, LICENCE, names, **about) as writer:
+    with ExitStack() as stack:
         maps = [stack.enter_context(_Maps(root, channel)) for channel in channels]
         times = sorted(set.intersection(*(set(m.where) for m in maps)))
         within_years = sum(a <= _year(t) <= b and t % step_hours == 0 for t in times for a, b in years.values())
-        check_space(out, within_years, (*maps[0].read(times[:1]).shape[1:], len(maps)), 4)
+        total = check_space(out, within_years, (*maps[0].read(times[:1]).shape[1:], len(maps)), 4)
+        writer = stack.enter_context(write_clips(out, SOURCE, LICENCE, names, frames=total, **about))
         for split, (first, last) in years.items():
             wanted = [t for t in times if first <= _year(t) <= last and t % step_hours == 0]
             if not wanted:

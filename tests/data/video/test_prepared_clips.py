@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from moga_st.data.video import prepared_clips
-from moga_st.data.video.prepared_clips import Moments, Split, read_attributes, write_clips
+from moga_st.data.video.prepared_clips import Split, read_attributes, write_clips
 from moga_st.errors import BadInput
 
 RNG = np.random.default_rng(0)
@@ -58,15 +58,13 @@ def test_floats_are_float32_and_standardised_starts_are_of_the_whole_split(tmp_p
         np.testing.assert_allclose(file.attrs["std"], [np.concatenate(clips).std()], rtol=1e-6)
 
 
-def test_moments_of_blocks_are_those_of_the_whole():
-    values = RNG.normal(1e4, 1e-2, (1000, 2))
-    moments = Moments(2)
-    for part in np.split(values, [10, 11, 500]):
-        moments.add(part)
-    np.testing.assert_allclose(moments.mean_std(), [values.mean(0), values.std(0)], rtol=1e-9)
-    constant = Moments(1)
-    constant.add(np.full((5, 1), 3.0))
-    assert constant.mean_std()[1] == [1.0]
+def test_a_bar_says_how_far_it_is(tmp_path, capsys):
+    with write_clips(tmp_path / "a.h5", "x", "none", RGB, frames=2 * len(CLIPS["a"])) as writer:
+        writer.add_clip("train", "a", CLIPS["a"])
+        writer.add_clip("test", "b", CLIPS["a"])
+    said = capsys.readouterr().err
+    assert "a.h5:   0%" in said
+    assert f"/{2 * len(CLIPS['a'])} [" in said
 
 
 def test_a_clip_that_breaks_leaves_nothing_behind(tmp_path, monkeypatch):
