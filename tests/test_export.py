@@ -308,6 +308,10 @@ def test_what_cannot_be_exported_is_refused_in_a_line(folder, tmp_path, capsys):
     export_weights(tmp_path / "v.safetensors", unsized.build(), unsized, {})
     with pytest.raises(BadInput, match="frame size: these weights do not say"):
         prepare(tmp_path / "v.safetensors")
+    months = InputSpec((4, 1, 16, 16), (3, 1, 16, 16), ("u",), unit="m/s", anomalies="month")
+    export_weights(tmp_path / "m.safetensors", VIDEO.build(), VIDEO, {}, spec=months, usual=torch.zeros(12, 1, 16, 16))
+    with pytest.raises(BadInput, match="anomalies by month cannot be exported, since frames in a file have no dates"):
+        prepare(tmp_path / "m.safetensors")
     for match, *arguments in (
         ("expected 1 to 4096, got 9999", "video.safetensors", "x.onnx", "--size", "9999"),
         ("name the output something.onnx or something.pt2", "video.safetensors", "x.pb"),
@@ -332,6 +336,31 @@ def test_predict_by_another_runtime_is_predict(folder, tmp_path):
     assert made.frames.shape == (5, 1, 20, 24)
     np.testing.assert_allclose(made.frames, expected.frames.clip(0, 1), atol=1.01 / 255)
     np.testing.assert_array_equal(made.truth, expected.truth)
+
+
+@pytest.mark.parametrize("unit", ["", "m/s"])
+def test_anomalies_of_a_scene_come_out_as_values_with_the_scene_inside(tmp_path, capsys, unit):
+    torch.manual_seed(0)
+    scale = ((0.0,), (2.0,), unit) if unit else ((0.0,), (1.0,), "")
+    spec = InputSpec((4, 1, 16, 16), (3, 1, 16, 16), ("grey",), *scale, anomalies="")
+    usual = torch.rand(1, 1, 16, 16) * 0.5 + 0.25
+    weights, clip, out = (tmp_path / name for name in ("w.safetensors", "clip.npy", "w.onnx"))
+    net = dataclasses.replace(VIDEO, residual=True, fade=True, motion=True)
+    made = trained(net)
+    made.load_state_dict({k: v * 0.1 if "readout" in k else v for k, v in made.state_dict().items()})
+    export_weights(weights, made, net, {}, spec=spec, usual=usual)
+    frames = np.random.default_rng(0).integers(60, 190, (9, 16, 16), np.uint8)
+    np.save(clip, frames.astype(np.float32) / 64 if unit else frames)
+    expected = moga_st.predict(weights, clip)
+    assert run(capsys, "export", weights, out, "--check", clip)[0] == 0
+    for found in (moga_st.predict(out, clip), moga_st.predict(weights, clip, runtime="openvino")):
+        np.testing.assert_allclose(found.values(), expected.values(), atol=1e-3 if unit else 1.01 / 255)
+    assert np.abs(expected.frames - expected.past[-1]).max() > 0.05  # it predicts something
+    np.save(clip, np.zeros((9, 40, 40), np.uint8 if not unit else np.float32))
+    for flags in ([out], [weights, "--runtime", "openvino"], [weights]):
+        code, _, said = run(capsys, "predict", flags[0], clip, *flags[1:], "--out", tmp_path)
+        assert code == 2
+        assert "knows what is usual at each place of 16x16 frames; give that as the size" in said
 
 
 def test_large_frames_go_through_a_file_of_one_size_in_tiles(folder, tmp_path, capsys):

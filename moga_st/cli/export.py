@@ -106,9 +106,9 @@ def _examples(args: Export, exported: Exported) -> tuple[Tensor, str]:
 
     if args.check is not None:
         size = None if args.size is None else (args.size[0], args.size[-1])
-        return inputs_from_file(args.weights, args.check, args.examples, size), str(args.check)
+        return exported.values(inputs_from_file(args.weights, args.check, args.examples, size)), str(args.check)
     net, task = exported.network, _task(args)
-    return recorded(net, lambda: task.evaluate(net, "val"), args.examples), "the validation data"
+    return exported.values(recorded(net, lambda: task.evaluate(net, "val"), args.examples)), "the validation data"
 
 
 def _task(args: Export) -> Task:
@@ -135,7 +135,7 @@ def _write_int8(args: Export, exported: Exported) -> dict[str, Any]:
     from moga_st.export.write import recorded
 
     net, task = exported.network, _task(args)
-    examples = recorded(net, lambda: task.evaluate(net, "val"), args.examples)
+    examples = exported.values(recorded(net, lambda: task.evaluate(net, "val"), args.examples))
     record = write_int8(args.target, exported, examples, task)
     if not record["loss"] <= ALLOWED_LOSS:
         print(

@@ -55,8 +55,15 @@ def _whole_video(
     model: SimVPConfig, spec: InputSpec | None, size: tuple[int, int] | None, frames: int | None
 ) -> WholeVideo:
     spec = spec or InputSpec((None,) * 4)
-    if spec.anomalies is not None:
-        raise BadInput("weights of anomalies cannot be exported: a file is not told the time of the year")
+    if spec.anomalies:
+        raise BadInput(
+            f"weights of anomalies by {spec.anomalies} cannot be exported, since frames in a file have no dates; run "
+            "them with `moga-st predict`, or train some without anomalies"
+        )
+    placed = spec.anomalies is not None
+    if placed and size is not None and size != spec.shape[-2:]:
+        own = " x ".join(map(str, spec.shape[-2:]))
+        raise BadInput(f"size: what is usual at each place is known for frames of {own} alone; take that size")
     own = model.fit(InputSpec((None,) * 4))
     assert own.frames_in is not None
     assert own.frames_out is not None
@@ -68,7 +75,7 @@ def _whole_video(
         raise BadInput("frame size: these weights do not say on which they were trained; give one")
     scale = (spec.mean, spec.std) if spec.unit else ((0.0,), (1.0,))
     out = own.frames_out if frames is None else frames
-    return WholeVideo(own.frames_in, out, height, width, own.channels, *scale, data_unit=spec.unit)
+    return WholeVideo(own.frames_in, out, height, width, own.channels, *scale, spec.unit, placed)
 
 
 def _whole_image(

@@ -38,7 +38,7 @@ def write_int8(path: Path, exported: Exported, examples: Tensor, task: Task) -> 
     scores = []
     for content in (plain, made):
         net = ExportedNet(exported.whole, open_session(content, path, "onnxruntime"), exported.config)
-        scores.append(task.evaluate(net, "val").model.means)
+        scores.append(task.evaluate(exported.in_place(net), "val").model.means)
     write_bytes(path, made)
     full, small = scores
     name, sign = ("top1", -1) if "top1" in full else (task.monitor, 1)  # the monitored one is the lower the better

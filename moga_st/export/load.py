@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,11 @@ def load(weights: Path, device: torch.device | str = "cpu", runtime: Runtime | N
     path = pretrained.find_weights(weights)
     held = pretrained.read_weights(path)
     facts = dict(held.about.get("facts", {}))
-    net = pretrained.load_model(path, device) if runtime is None else ExportedNow(path, runtime, held, facts)
-    return Loaded(net, held.model, held.spec, facts, str(path), held.usual)
+    if runtime is None:
+        net = pretrained.load_model(path, device)
+        return Loaded(net, held.model, held.spec, facts, str(path), held.usual)
+    spec = held.spec if held.spec is None else dataclasses.replace(held.spec, anomalies=None)  # exported as values
+    return Loaded(ExportedNow(path, runtime, held, facts), held.model, spec, facts, str(path))
 
 
 class ExportedNow(Standing):
@@ -44,9 +48,9 @@ class ExportedNow(Standing):
     ``runtime``; once more for every other frame size or number of frames."""
 
     def __init__(self, path: Path, runtime: Runtime, held: pretrained.Weights, facts: dict[str, Any]):
-        video = isinstance(held.model, SimVPConfig)
         # a size to begin with; every input brings its own
-        whole = whole_of(held.model, held.spec, facts, (64, 64) if video else None)
+        sized = not isinstance(held.model, SimVPConfig) or (held.spec is not None and held.spec.anomalies is not None)
+        whole = whole_of(held.model, held.spec, facts, None if sized else (64, 64))
         super().__init__(whole, held.model)
         self.path = path
         self.runtime: Runtime = runtime

@@ -52,6 +52,12 @@ class Standing(nn.Module):
         return self.whole.classes if isinstance(self.whole, WholeImage) else 0
 
     @property
+    def only_size(self) -> tuple[int, int] | None:
+        """Height and width of frames, where it knows the places in them, so that no tiles of others will do."""
+        video = self.whole if isinstance(self.whole, WholeVideo) and self.whole.placed else None
+        return None if video is None else (video.height, video.width)
+
+    @property
     def _video(self) -> WholeVideo:
         assert isinstance(self.whole, WholeVideo)
         return self.whole

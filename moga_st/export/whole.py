@@ -107,6 +107,8 @@ class WholeVideo(Whole, kind="whole_video"):
     std: tuple[float, ...]
     data_unit: str
     """Empty for images."""
+    placed: bool = False
+    """Whether it holds what is usual at each place, so that frames do not go through it in tiles."""
 
     def __post_init__(self) -> None:
         for name in ("height", "width"):
@@ -121,7 +123,8 @@ class WholeVideo(Whole, kind="whole_video"):
         return (1.0, "levels of 255") if self._images else (1e-3, "standard deviations of the data")
 
     def inputs(self) -> dict[str, Value]:
-        what = "frames of this one size, oldest first, channels last; larger ones go through in tiles, outside"
+        tiles = "no tiles of larger ones" if self.placed else "larger ones go through in tiles, outside"
+        what = f"frames of this one size, oldest first, channels last; {tiles}"
         return {"frames": Value(self._dtype, (self.frames_in, *self._frame), f"{what}{self._in_unit}")}
 
     def output(self) -> tuple[str, Value]:
@@ -184,6 +187,20 @@ class _Video(nn.Module):
         x = frames.float() / 255 if self.images else (frames - self.mean) / self.std
         y = self.net(x.movedim(-1, 2), self.frames_out).movedim(2, -1)
         return to_bytes(y) if self.images else y * self.std + self.mean
+
+
+class OnAnomalies(nn.Module):
+    """A network that sees and predicts how far values are from what is usual (c, h, w), as one of the values."""
+
+    usual: Tensor
+
+    def __init__(self, net: nn.Module, usual: Tensor):
+        super().__init__()
+        self.net = net
+        self.register_buffer("usual", usual, persistent=False)
+
+    def forward(self, frames: Tensor, frames_out: int | None = None) -> Tensor:
+        return self.net(frames - self.usual, frames_out) + self.usual
 
 
 def to_bytes(frames: Tensor) -> Tensor:

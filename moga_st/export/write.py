@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import warnings
@@ -19,7 +20,7 @@ from moga_st.config import ModelConfig
 from moga_st.errors import BadInput, RunFailed
 from moga_st.export.choose import whole_of
 from moga_st.export.runtime import Session, open_session
-from moga_st.export.whole import Whole
+from moga_st.export.whole import OnAnomalies, Whole
 from moga_st.storage import write_bytes
 
 SUFFIXES = (".onnx", ".pt2")
@@ -35,13 +36,18 @@ class Exported(NamedTuple):
     """The network's."""
     content: dict[str, Any]
     """What the file says of itself."""
+    network: nn.Module
+    """What is wrapped."""
+    usual: Tensor | None = None
+    """What the network's values are anomalies of, as it scales them (c, h, w); the file's are not."""
 
-    @property
-    def network(self) -> nn.Module:
-        """What is wrapped."""
-        inner = self.module.net
-        assert isinstance(inner, nn.Module)
-        return inner
+    def values(self, x: Tensor) -> Tensor:
+        """Inputs of the network as values that are no anomalies."""
+        return x if self.usual is None else x + self.usual
+
+    def in_place(self, net: nn.Module) -> nn.Module:
+        """What runs the written file, so that it takes and gives what the network does."""
+        return net if self.usual is None else OnAnomalies(net, -self.usual)
 
 
 class _Enough(Exception): ...
@@ -62,8 +68,14 @@ def prepare(
         whole = whole_of(held.model, held.spec, facts, size, frames)
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from error
+    network, spec, usual = pretrained.load_model(path), held.spec, None
+    if spec is not None and spec.anomalies is not None:
+        if held.usual is None:
+            raise BadInput(f"{path}: predicts anomalies, but does not hold what they are added to")
+        usual = held.usual[0] / torch.tensor(spec.std).view(-1, 1, 1)
+        spec = dataclasses.replace(spec, anomalies=None)
     with kernels.use(False):
-        module = whole.wrap(pretrained.load_model(path)).eval()
+        module = whole.wrap(network if usual is None else OnAnomalies(network, usual)).eval()
     shipped = path.parent == pretrained.SHIPPED
     known = "MIT" if shipped else "not stated"
     content = {
@@ -71,14 +83,14 @@ def prepare(
         "version": 1,
         "whole": whole.to_dict(),
         "model": held.model.to_dict(),
-        "input": None if held.spec is None else held.spec.to_dict(),
+        "input": None if spec is None else spec.to_dict(),
         "conventions": whole.conventions(),
         "weights": path.stem if shipped else path.name,
         "licence": licence or known,
         "licence_of_data": facts.get("licence", "see its source"),
         "facts": facts,
     }
-    return Exported(whole, module, held.model, content)
+    return Exported(whole, module, held.model, content, network, usual)
 
 
 def recorded(net: nn.Module, run: Callable[[], object], count: int) -> Tensor:

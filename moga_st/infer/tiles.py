@@ -22,9 +22,15 @@ def predict_frames(net: nn.Module, past: Tensor, frames: int | None, tile: tuple
     the only size that an exported network takes.
 
     Raises:
-        BadInput: frames smaller than that.
+        BadInput: frames smaller than that, or of another size than the only one whose places the network knows.
     """
     height, width = past.shape[-2:]
+    only: tuple[int, int] | None = getattr(net, "only_size", None)
+    if only is not None and (height, width) != only:
+        raise BadInput(
+            f"frames are {height}x{width}, but the exported network knows what is usual at each place of "
+            f"{only[0]}x{only[1]} frames; give that as the size"
+        )
     device = next(net.parameters(), past).device
     fixed: tuple[int, int] | None = getattr(net, "fixed_size", None)
     if fixed is not None and (height < fixed[0] or width < fixed[1]):

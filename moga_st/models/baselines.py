@@ -62,7 +62,7 @@ def _backward_flow(before: np.ndarray, last: np.ndarray) -> np.ndarray:
 def _advect(last: Tensor, flow: Tensor, frames_out: int) -> Tensor:
     """Frame k shows at x what ``last`` has at the start of the path of k steps that ends at x: one interpolation for
     any k, so that nothing is blurred twice.  (b, c, h, w) and (b, 2, h, w) -> (b, frames_out, c, h, w)."""
-    here = pixels(*last.shape[-2:]).expand_as(flow)
+    here = pixels(last.shape[-2], last.shape[-1]).expand_as(flow)
     place, frames = here, []
     for _ in range(frames_out):
         place = place + sample(flow, place)
