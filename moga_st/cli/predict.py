@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -165,15 +166,16 @@ def _save_values(stem: Path, made: Prediction, clip: Clip) -> list[Path]:
 
 
 def _score_all(args: Predict, predictor: Predictor, clip: Clip) -> dict[str, Any]:
-    """Mean scores over all windows of a clip."""
-    from moga_st.infer.predict import predict_windows
-
-    windows = list(predict_windows(predictor, clip, args.frames, _size(args)))
-    if not windows:
+    """Mean scores over all windows of a clip, one of them in memory at a time."""
+    sums: dict[str, float] = defaultdict(float)
+    count = 0
+    for window in predictor.windows(clip, args.frames, _size(args)):
+        count += 1
+        for name, value in window.scores.items():
+            sums[name] += value
+    if not count:
         raise BadInput(f"{clip.path}: has {clip.frames} frames, too few for one window with its truth")
-    names = windows[0].scores
-    means = {k: sum(w.scores[k] for w in windows) / len(windows) for k in names}
-    return {"clip": str(clip.path), "windows": len(windows), **means}
+    return {"clip": str(clip.path), "windows": count, **{name: total / count for name, total in sums.items()}}
 
 
 def _text(result: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from moga_st.analyse.gradcam import clip_cam
 from moga_st.data.video.clip import Clip
-from moga_st.data.video.clips import open_clip, read_clip
+from moga_st.data.video.clips import fitted_frames, open_clip, read_clip
 from moga_st.draw.video import PredictedClip
 from moga_st.errors import BadInput
 from moga_st.export.load import load
@@ -107,7 +107,7 @@ def predict_all(
     follow each other by the frames that are predicted, so that every frame is predicted once."""
     loaded = Predictor(weights, device)
     opened = clip if isinstance(clip, Clip) else open_clip(Path(clip), channels=loaded.net.channels)
-    yield from predict_windows(loaded, opened, frames, size)
+    yield from loaded.windows(opened, frames, size)
 
 
 class Predictor:
@@ -138,22 +138,38 @@ class Predictor:
         known = InputSpec((net.frames_in, net.channels, *size), (net.frames_out, net.channels, *size))
         self.net, self.spec, self.name = net, spec or known, name
 
-    @torch.no_grad()
     def predict(self, clip: Clip, start: int, frames: int | None, size: tuple[int, int] | None) -> Prediction:
         """See the function :func:`predict`."""
-        if size is not None and min(size) < 1:
-            raise BadInput(f"size: expected at least 1, got {min(size)}")
+        _check_size(size)
         if start < 0:
             raise BadInput(f"start: expected 0 or more, got {start}")
-        net, images = self.net, not self.spec.unit
+        net = self.net
         wanted = net.frames_in + (net.frames_out if frames is None else frames)
         if start + net.frames_in > clip.frames:
             raise BadInput(
                 f"{clip.path}: has {clip.frames} frames, but the model needs {net.frames_in} from frame {start}"
             )
-        read = read_clip(clip, net.channels, size, start, wanted, images=images)
+        read = read_clip(clip, net.channels, size, start, wanted, images=not self.spec.unit)
         if len(read) < net.frames_in:
             raise BadInput(f"{clip.path}: {len(read)} frames can be read from frame {start}, needs {net.frames_in}")
+        return self._predict(clip, read, start, wanted)
+
+    def windows(self, clip: Clip, frames: int | None, size: tuple[int, int] | None) -> Iterator[Prediction]:
+        """See :func:`predict_all`.  The clip is decoded once, and a window of it is in memory."""
+        _check_size(size)
+        out = self.net.frames_out if frames is None else frames
+        wanted, start, kept = self.net.frames_in + out, 0, []
+        for frame in fitted_frames(clip, self.net.channels, size, 0, None, images=not self.spec.unit):
+            kept.append(frame)
+            if len(kept) == wanted:
+                yield self._predict(clip, np.stack(kept), start, wanted)
+                start, kept = start + out, kept[out:]
+
+    @torch.no_grad()
+    def _predict(self, clip: Clip, read: np.ndarray, start: int, wanted: int) -> Prediction:
+        """From frames (t, c, h, w) that were read at ``start``, ``wanted`` of them if there are so many."""
+        net, images = self.net, not self.spec.unit
+        frames = wanted - net.frames_in
         mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (self.spec.mean, self.spec.std))
         whole = (torch.from_numpy(read) - mean) / std if not images else torch.from_numpy(read)
         past, true = whole[: net.frames_in], whole[net.frames_in :]
@@ -204,10 +220,6 @@ class Predictor:
         return clip_cam(self.net, torch.from_numpy(made.past).to(device), frame).cpu().numpy()
 
 
-def predict_windows(
-    predictor: Predictor, clip: Clip, frames: int | None, size: tuple[int, int] | None
-) -> Iterator[Prediction]:
-    """See :func:`predict_all`."""
-    out = predictor.net.frames_out if frames is None else frames
-    for start in range(0, clip.frames - predictor.net.frames_in - out + 1, out):
-        yield predictor.predict(clip, start, frames, size)
+def _check_size(size: tuple[int, int] | None) -> None:
+    if size is not None and min(size) < 1:
+        raise BadInput(f"size: expected at least 1, got {min(size)}")

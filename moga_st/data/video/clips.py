@@ -134,18 +134,27 @@ def read_clip(
         BadInput: no such file, no clip in it, other channels, a wrong range, or NaN frames.
     """
     clip = path if isinstance(path, Clip) else open_clip(path, channels=channels)
-    own = len(clip.channels)
-    if own != channels and (own, channels) not in ((1, 3), (3, 1)):
-        raise BadInput(f"{clip.path}: has {own} channels ({', '.join(clip.channels)}), the model takes {channels}")
     stop = None if frames is None else first + frames
-    # one frame at a time: a minute of large video would not fit into memory
-    fitted = [
-        _fit(_checked(clip.path, i, frame, images=images), channels, size, images=images)
-        for i, frame in enumerate(clip.read(first, stop), first)
-    ]
+    fitted = list(fitted_frames(clip, channels, size, first, stop, images=images))
     if not fitted:
         raise BadInput(f"{clip.path}: holds no frames from frame {first} on; it has {clip.frames}")
     return np.stack(fitted)
+
+
+def fitted_frames(
+    clip: Clip, channels: int, size: tuple[int, int] | None, first: int, stop: int | None, *, images: bool
+) -> Iterator[np.ndarray]:
+    """Frames ``first`` to ``stop`` - 1 as :func:`read_clip` gives them, (channels, h, w) each, one at a time: a minute
+    of large video would not fit into memory.
+
+    Raises:
+        BadInput: as there.
+    """
+    own = len(clip.channels)
+    if own != channels and (own, channels) not in ((1, 3), (3, 1)):
+        raise BadInput(f"{clip.path}: has {own} channels ({', '.join(clip.channels)}), the model takes {channels}")
+    for i, frame in enumerate(clip.read(first, stop), first):
+        yield _fit(_checked(clip.path, i, frame, images=images), channels, size, images=images)
 
 
 def _checked(path: Path, number: int, frame: np.ndarray, *, images: bool) -> np.ndarray:
