@@ -5,8 +5,8 @@ Data: what `moga-st data prepare clips SRC --out clips.h5` wrote.
 Expected time and score: `moga-st train` says how long it takes; `moga-st eval` scores it beside copying the last
 frame and the optical flow. More updates (--steps) and wider networks (--model.width, --model.translator.width) may pay.
 
-A camera that stands still: --task.anomalies --model.fade --task.loss charbonnier. A field with seasons, such as monthly
-winds: --task.anomalies --model.fade. A time instead of a number of updates: --minutes 10.
+A camera that stands still: --task.anomalies --model.fade --model.motion --task.loss charbonnier. A field with
+seasons, such as monthly winds: --task.anomalies --model.fade. A time instead of a number of updates: --minutes 10.
 
     moga-st data prepare clips SRC --out clips.h5
     moga-st train clips --data-root .

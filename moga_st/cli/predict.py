@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -161,7 +162,7 @@ def _save_values(stem: Path, made: Prediction, clip: Clip) -> list[Path]:
     if made.spec.unit or values.shape[1] not in (1, 3):
         return [array]
     video = stem.with_name(stem.name + ".mp4")
-    save_video(video, np.concatenate([made.past, values]), clip.fps or 10.0)
+    save_video(video, chain(made.past, values), clip.fps or 10.0)
     return [array, video]
 
 

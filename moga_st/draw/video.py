@@ -5,6 +5,7 @@ Shape legend: ``t`` frames, ``h w`` size, ``c`` channels; images are 1 (grey) or
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,23 +89,20 @@ def save_prediction(
     past, pred, title = _rgb(past), _rgb(pred), one_line(title)
     truth = None if true is None else _rgb(true)
     error = None if true is None else _signed_error(pred[: len(true)], _rgb(true))
-    longest = max(past.shape[1:3])
-    scale = max(1, 64 // longest)
     rows = [("input", 1, past), ("truth", len(past) + 1, truth), ("prediction", len(past) + 1, pred)]
     rows += [("error", len(past) + 1, error)]
     legend = "" if error is None else "   (error: red too bright, blue too dark)"
     # frames are numbered in the row's label, as of one clip: the later rows follow the input in time
-    labelled = {f"{k} {i}-{i + len(v) - 1}": _enlarge(v, scale) for k, i, v in rows if v is not None}
+    labelled = {f"{k} {i}-{i + len(v) - 1}": _scaled(v, 64, 256) for k, i, v in rows if v is not None}
     strip = _strip(labelled, title + legend)
     png, gif = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".gif")
     save_png(png, strip)
-    scale = max(1, 160 // longest)
     slots = 3 if truth is not None else 1
-    frames = [_panel([("input", past[i], scale)], f"{title}  frame {i + 1}", slots) for i in range(len(past))]
+    frames = [_panel([("input", past[i])], f"{title}  frame {i + 1}", slots) for i in range(len(past))]
     for i in range(len(pred)):
-        panels = [("prediction", pred[i], scale)]
+        panels = [("prediction", pred[i])]
         if truth is not None and error is not None and i < len(truth):
-            panels = [("truth", truth[i], scale), *panels, ("error", error[i], scale)]
+            panels = [("truth", truth[i]), *panels, ("error", error[i])]
         frames.append(_panel(panels, f"{title}  frame {len(past) + i + 1}", slots))
     save_gif(gif, frames, 200)
     return [png, gif]
@@ -117,26 +115,29 @@ def save_heat(stem: Path, frames: np.ndarray, heat: np.ndarray, title: str = "")
         frames = frames.mean(1, keepdims=True)
         frames = (frames - frames.min()) / max(float(np.ptp(frames)), 1e-12)
     rgb = _rgb(frames)
-    scale = max(1, 64 // max(rgb.shape[1:3]))
     under = np.stack([overlay(frame, one) for frame, one in zip(rgb, heat, strict=True)])
     png = stem.with_name(stem.name + ".png")
-    save_png(png, _strip({"input": _enlarge(rgb, scale), "came from": _enlarge(under, scale)}, one_line(title)))
+    save_png(png, _strip({"input": _scaled(rgb, 64, 256), "came from": _scaled(under, 64, 256)}, one_line(title)))
     return [png]
 
 
-def save_video(path: Path, frames: np.ndarray, fps: float) -> None:
-    """Write frames (t, 1 or 3, h, w) in [0, 1] as H.264; odd sizes lose nothing, an edge is repeated."""
-    rgb = _rgb(frames)
-    scale = max(1, 256 // max(rgb.shape[1:3]))  # players blur what is tiny
-    rgb = _enlarge(rgb, scale)
-    rgb = np.pad(rgb, ((0, 0), (0, rgb.shape[1] % 2), (0, rgb.shape[2] % 2), (0, 0)), mode="edge")
-    save_mp4(path, rgb, fps, crf=10)
+def save_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
+    """Write frames (1 or 3, h, w) in [0, 1] as H.264, one at a time; odd sizes lose nothing, an edge is repeated."""
+
+    def even() -> Iterator[np.ndarray]:
+        for frame in frames:
+            rgb = _enlarged(_rgb(frame[None]), 256)[0]  # players blur what is tiny
+            yield np.pad(rgb, ((0, rgb.shape[0] % 2), (0, rgb.shape[1] % 2), (0, 0)), mode="edge")
+
+    save_mp4(path, even(), fps, crf=10)
 
 
 def _rgb(frames: np.ndarray) -> np.ndarray:
     """(t, 1 or 3, h, w) in [0, 1] -> (t, h, w, 3) uint8."""
-    frames = np.clip(np.nan_to_num(frames), 0.0, 1.0).transpose(0, 2, 3, 1)
-    return np.repeat((frames * 255).round().astype(np.uint8), 3 // frames.shape[-1], axis=-1)
+    out = np.empty((len(frames), *frames.shape[2:], 3), np.uint8)
+    for to, frame in zip(out, frames, strict=True):  # floats of all frames at once are many, of large frames
+        to[:] = (np.clip(np.nan_to_num(frame), 0.0, 1.0) * 255).round().transpose(1, 2, 0)
+    return out
 
 
 def _signed_error(pred: np.ndarray, true: np.ndarray) -> np.ndarray:
@@ -147,8 +148,19 @@ def _signed_error(pred: np.ndarray, true: np.ndarray) -> np.ndarray:
     return np.stack([red, fade, blue], axis=-1).astype(np.uint8)
 
 
-def _enlarge(frames: np.ndarray, scale: int) -> np.ndarray:
+def _enlarged(frames: np.ndarray, least: int) -> np.ndarray:
+    """Frames (t, h, w, 3) whose pixels are repeated as often as their longer side stays within ``least``."""
+    scale = max(1, least // max(frames.shape[1:3]))
     return frames.repeat(scale, axis=1).repeat(scale, axis=2)
+
+
+def _scaled(frames: np.ndarray, least: int, most: int) -> np.ndarray:
+    """The same, or frames made smaller until their longer side is ``most``: a strip of large ones is seen by nobody."""
+    longest = max(frames.shape[1:3])
+    if longest <= most:
+        return _enlarged(frames, least)
+    h, w = (max(1, round(n * most / longest)) for n in frames.shape[1:3])
+    return np.stack([np.asarray(Image.fromarray(f).resize((w, h), Image.Resampling.BOX)) for f in frames])
 
 
 def _strip(rows: dict[str, np.ndarray], title: str) -> Image.Image:
@@ -168,15 +180,15 @@ def _strip(rows: dict[str, np.ndarray], title: str) -> Image.Image:
     return canvas
 
 
-def _panel(panels: list[tuple[str, np.ndarray, int]], caption: str, slots: int) -> Image.Image:
+def _panel(panels: list[tuple[str, np.ndarray]], caption: str, slots: int) -> Image.Image:
     """One GIF frame: panels side by side, each with its name, in a canvas wide enough for ``slots`` panels."""
-    images = [_enlarge(frame[None], scale)[0] for _, frame, scale in panels]
+    images = [_scaled(frame[None], 160, 480)[0] for _, frame in panels]
     height, width = images[0].shape[:2]
     canvas = Image.new("RGB", (slots * (width + GAP) - GAP, height + 2 * CAPTION), PAPER)
     pen = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(13)
     pen.text((4, 1), caption.strip(), INK, font)
-    for i, ((name, _, _), image) in enumerate(zip(panels, images, strict=True)):
+    for i, ((name, _), image) in enumerate(zip(panels, images, strict=True)):
         pen.text((i * (width + GAP) + 4, CAPTION + 1), name, INK, font)
         canvas.paste(Image.fromarray(image), (i * (width + GAP), 2 * CAPTION))
     return canvas

@@ -22,7 +22,7 @@ from moga_st.errors import BadInput
 from moga_st.export.load import load
 from moga_st.export.runtime import Runtime, Standing
 from moga_st.infer.tiles import predict_frames
-from moga_st.metrics.scorers import FieldScorer, FrameScorer
+from moga_st.metrics.scorers import FieldScorer, FrameScorer, Scorer
 from moga_st.models.baselines import Climatology
 from moga_st.models.simvp import SimVPConfig
 from moga_st.spec import InputSpec
@@ -184,9 +184,12 @@ class Predictor:
         true = true[: len(pred)]
         scores = {}
         if len(true):
-            scorer = FrameScorer() if images else FieldScorer()
-            terms = scorer(pred[None, : len(true)], true[None], self.spec)
-            scores = {k: v.item() for k, v in scorer.finish({k: v.mean() for k, v in terms.items()}).items()}
+            scorer: Scorer = FrameScorer() if images else FieldScorer()
+            # a frame at a time: the sums that large frames go through are many times their size
+            pairs = zip(pred[: len(true), None, None], true[:, None, None], strict=True)
+            each = [scorer(a, b, self.spec) for a, b in pairs]
+            means = {k: torch.stack([terms[k] for terms in each]).mean() for k in each[0]}
+            scores = {k: v.item() for k, v in scorer.finish(means).items()}
         return Prediction(start, past.numpy(), pred.numpy(), true.numpy(), scores, self.spec)
 
     def _usual(self, clip: Clip, start: int, count: int, shape: tuple[int, ...]) -> Tensor | None:

@@ -1,7 +1,8 @@
 import numpy as np
 from PIL import Image
 
-from moga_st.draw.video import CAPTION, GAP, MARGIN, save_prediction
+from moga_st.data.video.clips import open_clip
+from moga_st.draw.video import CAPTION, GAP, MARGIN, save_prediction, save_video
 
 
 def test_the_strip_and_the_gif_show_the_frames_where_they_belong(tmp_path):
@@ -39,3 +40,18 @@ def test_without_truth_there_is_no_error_to_show(tmp_path):
     assert (strip[64 + GAP : 128 + GAP, MARGIN : MARGIN + 64] == 255).all()
     with Image.open(gif) as image:
         assert image.n_frames == 6
+
+
+def test_large_frames_are_drawn_smaller_and_written_as_they_are(tmp_path):
+    rng = np.random.default_rng(0)
+    frames = rng.random((2, 3, 540, 961)).round()
+    png, gif = save_prediction(tmp_path / "a", frames, frames[:1], frames[:1], "title")
+    strip = np.array(Image.open(png).convert("RGB"))
+    assert strip.shape == (CAPTION + 4 * (144 + GAP), MARGIN + 2 * (256 + GAP), 3)
+    mean = strip[CAPTION : CAPTION + 144, MARGIN : MARGIN + 256].mean()
+    assert abs(mean - 255 * frames[0].mean()) < 2  # every pixel counts
+    with Image.open(gif) as image:
+        assert image.size == (3 * (480 + GAP) - GAP, 270 + 2 * CAPTION)
+    save_video(tmp_path / "a.mp4", iter(frames), 5.0)
+    clip = open_clip(tmp_path / "a.mp4")
+    assert (clip.size_px, clip.frames, clip.fps) == ((962, 540), 2, 5.0)

@@ -29,8 +29,9 @@ from moga_st.storage import open_hdf5, read_at
 class ClipWindows:
     """A prepared file as windows of ``frames_in`` + ``frames_out`` frames, which never cross from one clip to the next.
 
-    In training any frame can begin a window; in val and test windows follow each other by ``frames_out`` frames, so
-    that every frame is predicted once. Where the file lists its windows, those are taken, in every split.
+    In training and validation any frame can begin a window: of few windows, chance would choose the best checkpoint.
+    In test windows follow each other by ``frames_out`` frames, so that every frame is predicted once. Where the file
+    lists its windows, those are taken, in every split.
 
     Raises:
         BadInput: no such file, not a prepared one, damaged, or with no clip in a split that is long enough.
@@ -149,7 +150,7 @@ class ClipWindows:
                     f"shorter than {t} frames; take fewer frames, or prepare it again for as many"
                 )
         else:
-            step = 1 if split == "train" else self.frames_out
+            step = self.frames_out if split == "test" else 1
             start = np.concatenate([first[:0], *(np.arange(a, b - t + 1, step) for a, b in itertools.pairwise(first))])
         if len(start) == 0 and len(first) > 1:
             raise BadInput(

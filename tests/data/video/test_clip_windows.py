@@ -31,14 +31,14 @@ def by_hand(clips, t, step):
 def test_windows_are_those_of_the_clips(tmp_path):
     data = ClipWindows(prepared(tmp_path / "a.h5"), 3, 2)
     expected = by_hand([TEST], 5, 2)
-    assert (data.count("train"), data.count("val"), data.count("test")) == (3 + 5, 2 + 3, 4)
+    assert (data.count("train"), data.count("val"), data.count("test")) == (3 + 5, 3 + 5, 4)
     got = data.fetch("test", np.arange(4))
     assert got.dtype == torch.uint8
     np.testing.assert_array_equal(got, expected)
     seen = data.frames("test", torch.arange(4), got)
     np.testing.assert_allclose(seen, np.stack(expected) / 255, rtol=1e-6)
     assert (data.fps, data.channels, data.size) == (5, ("u", "v"), (6, 8))
-    assert data.facts["parts"] == "train 3 clips, 8 windows, val 3 clips, 5 windows, test 1 clips, 4 windows"
+    assert data.facts["parts"] == "train 3 clips, 8 windows, val 3 clips, 8 windows, test 1 clips, 4 windows"
 
 
 def test_training_shows_each_window_once_a_round_in_an_order_by_seed(tmp_path):
