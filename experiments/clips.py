@@ -6,7 +6,8 @@ Expected time and score: `moga-st train` says how long it takes; `moga-st eval` 
 frame and the optical flow. More updates (--steps) and wider networks (--model.width, --model.translator.width) may pay.
 
 A camera that stands still: --task.anomalies --model.fade --model.motion --task.loss charbonnier. A field with
-seasons, such as monthly winds: --task.anomalies --model.fade. A time instead of a number of updates: --minutes 10.
+seasons, such as monthly winds: --task.anomalies --model.fade. Large frames: --task.crop 128 128 trains on parts of
+them. A time instead of a number of updates: --minutes 10.
 
     moga-st data prepare clips SRC --out clips.h5
     moga-st train clips --data-root .

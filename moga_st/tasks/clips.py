@@ -36,7 +36,10 @@ class ClipsConfig(VideoConfig, kind="clips"):
     """Test windows, spread over all. Fewer where the file has fewer."""
     augment: tuple[Literal["flip_x", "flip_y", "transpose"], ...] = ()
     """What half of the training windows, at random, go through: mirrored left to right, upside down, or with rows and
-    columns exchanged (square frames)."""
+    columns exchanged (square frames or crops)."""
+    crop: tuple[int, int] | None = None
+    """Height and width of the part of each training window, at a place drawn at random, that is trained on; whole
+    frames are scored."""
     anomalies: bool = False
     """The network sees and predicts how far values are from what is usual at their place: for fields whose dates are
     known from the climatology of the training part (of months, its first two harmonics), else from the median of its
@@ -77,9 +80,11 @@ class PreparedClips:
         self._usual: Tensor | None = None  # the same as a network sees values, on the device
         self.windows = ClipWindows(setting.data_root / config.file, config.frames_in, config.frames_out, setting.seed)
         w = self.windows
-        height, width = w.size
+        height, width = config.crop or w.size
+        if not (1 <= height <= w.size[0] and 1 <= width <= w.size[1]):
+            raise BadInput(f"task.crop: {height}x{width} is no part of the {w.size[0]}x{w.size[1]} frames of {w.path}")
         if "transpose" in config.augment and height != width:
-            raise BadInput(f"task.augment: transpose needs square frames, {w.path} has {height}x{width}")
+            raise BadInput(f"task.augment: transpose needs square frames or crops, {w.path} has {height}x{width}")
         if config.augment and w.unit:
             raise BadInput(f"task.augment: {w.path} holds a field in {w.unit}, whose directions mean something")
         self.climatology = self._climatology() if config.anomalies else None
@@ -118,7 +123,10 @@ class PreparedClips:
 
     def augmented(self, numbers: Tensor, frames: Tensor) -> Tensor:
         """Training windows (b, t, c, h, w) as a network sees them, each turned as its number draws it."""
-        draws = uniform(self.setting.seed + AUGMENT_STREAM, numbers, len(self.config.augment))
+        ways = len(self.config.augment)
+        draws = uniform(self.setting.seed + AUGMENT_STREAM, numbers, ways + 2)
+        if self.config.crop is not None:
+            frames = cropped(frames, self.config.crop, draws[:, ways:])
         turns: dict[str, Callable[[Tensor], Tensor]] = {
             "flip_x": lambda x: x.flip(-1),
             "flip_y": lambda x: x.flip(-2),
@@ -187,3 +195,14 @@ class PreparedClips:
     def _spread(self, split: Literal["train"] | Split, numbers: np.ndarray) -> np.ndarray:
         """Which windows of the file are the ones that are scored."""
         return numbers if split == "train" else numbers * self.windows.count(split) // self.count(split)
+
+
+def cropped(frames: Tensor, size: tuple[int, int], place: Tensor) -> Tensor:
+    """Parts (b, t, c, *size) of windows (b, t, c, h, w), at ``place`` (b, 2) in [0, 1): 0 is at the top or left."""
+    pixels = []
+    for own, part, at in zip(frames.shape[-2:], size, place.unbind(1), strict=True):
+        first = (at * (own - part + 1)).long()
+        pixels.append(first[:, None] + torch.arange(part, device=frames.device))
+    rows, columns = pixels[0][:, None, None, :, None], pixels[1][:, None, None, None, :]
+    b, t, c = (torch.arange(n, device=frames.device) for n in frames.shape[:3])
+    return frames[b.view(-1, 1, 1, 1, 1), t.view(-1, 1, 1, 1), c.view(-1, 1, 1), rows, columns]

@@ -199,6 +199,27 @@ def test_augmentation_turns_half_of_the_windows_whole(video, anomalies):
     assert len(used) >= 3
 
 
+def test_training_sees_crops_of_whole_windows_and_evaluation_whole_frames(video):
+    plain = build(video, dataclasses.replace(CONFIG, anomalies=True), batch_size=64)
+    task = build(video, dataclasses.replace(CONFIG, anomalies=True, augment=("transpose",), crop=(5, 5)), batch_size=64)
+    fetched = plain.fetch(0)
+    before, after = (torch.cat(t.batch(torch.tensor(0), fetched), 1) for t in (plain, task))
+    assert after.shape == (64, 6, 3, 5, 5)
+    places, turned = set(), 0
+    for a, b in zip(before, after, strict=True):
+        found = [(y, x) for y in range(8) for x in range(8) if torch.equal(a[..., y : y + 5, x : x + 5], b)]
+        other = [(y, x) for y in range(8) for x in range(8) if torch.equal(a[..., y : y + 5, x : x + 5].mT, b)]
+        assert len(found) + len(other) == 1
+        turned += len(other)
+        places |= {*found, *other}
+    assert len(places) > 30
+    assert {y for y, _ in places} == {x for _, x in places} == set(range(8))
+    assert 16 < turned < 48
+    assert task.sequences("val", 0, 1).shape[-2:] == (12, 12)
+    with pytest.raises(BadInput, match=r"task\.crop: 13x5 is no part of the 12x12 frames"):
+        build(video, dataclasses.replace(CONFIG, crop=(13, 5)))
+
+
 def month_of(time_s: Any) -> np.ndarray:
     return (time_s // DAY).astype("M8[D]").astype("M8[M]").astype(int) % 12
 
@@ -257,7 +278,7 @@ def test_the_usual_frame_of_a_still_camera_is_the_median(video):
 
 
 def test_what_cannot_be_augmented_is_refused(winds):
-    with pytest.raises(BadInput, match="transpose needs square frames"):
+    with pytest.raises(BadInput, match="transpose needs square frames or crops"):
         build(winds, dataclasses.replace(CONFIG, augment=("transpose",)))
     with pytest.raises(BadInput, match="whose directions mean something"):
         build(winds, dataclasses.replace(CONFIG, augment=("flip_x",)))
