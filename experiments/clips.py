@@ -5,9 +5,9 @@ Data: what `moga-st data prepare clips SRC --out clips.h5` wrote.
 Expected time and score: `moga-st train` says how long it takes; `moga-st eval` scores it beside copying the last
 frame and the optical flow. More updates (--steps) and wider networks (--model.width, --model.translator.width) may pay.
 
-A camera that stands still: --task.anomalies --model.fade --model.motion --task.loss charbonnier. A field with
-seasons, such as monthly winds: --task.anomalies --model.fade. Large frames: --task.crop 128 128 trains on parts of
-them. A time instead of a number of updates: --minutes 10.
+A camera that stands still: --task.anomalies --model.fade --task.loss charbonnier. A field with seasons, such as monthly
+winds: --task.anomalies --model.fade. Large frames: --task.crop 128 128 trains on parts of them. A time instead of a
+number of updates: --minutes 10.
 
     moga-st data prepare clips SRC --out clips.h5
     moga-st train clips --data-root .
@@ -30,6 +30,7 @@ def config() -> RunConfig:
             layers=2,
             translator=MogaTranslatorConfig(width=128, depth=4, ffn_ratio=4),
             residual=True,
+            motion=True,
         ),
         optim=OptimConfig(algorithm="muon", lr=2e-3, schedule="onecycle", clip_norm=1.0, ema_decay=0.99),
         steps=2000,

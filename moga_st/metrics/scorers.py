@@ -5,7 +5,6 @@ Shape legend: ``b`` windows, ``t`` frames, ``c`` channels, ``h w`` frame size.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import ClassVar, Protocol
 
 import torch
@@ -46,18 +45,14 @@ class FrameScorer:
         self._lpips: video.LPIPS | None = None
 
     def __call__(self, pred: Tensor, true: Tensor, spec: InputSpec, lpips: bool = False) -> dict[str, Tensor]:  # noqa: ARG002
-        wanted: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-            "mse": video.mse,
-            "mae": video.mae,
-            "psnr": video.psnr,
-        }
+        scores = {"mse": video.mse(pred, true), "mae": video.mae(pred, true), "psnr": video.psnr(pred, true)}
         if min(pred.shape[-2:]) >= video.SSIM_WINDOW:  # smaller frames have no SSIM
-            wanted["ssim"] = video.ssim
-            wanted["ssim_published"] = lambda x, y: video.ssim(x, y, video.SSIM_RANGE_PUBLISHED)
+            ranges = (video.SSIM_RANGE, video.SSIM_RANGE_PUBLISHED)
+            scores["ssim"], scores["ssim_published"] = video.ssim_by_range(pred, true, ranges)
         if lpips:
             self._lpips = self._lpips or video.LPIPS(pred.device)
-            wanted["lpips"] = self._lpips
-        return {name: metric(pred, true) for name, metric in wanted.items()}
+            scores["lpips"] = self._lpips(pred, true)
+        return scores
 
     def finish(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         return terms

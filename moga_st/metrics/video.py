@@ -14,6 +14,7 @@ returns (...) float64.  Conventions, because the field's differ:
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -51,18 +52,27 @@ def ssim(pred: Tensor, true: Tensor, data_range: float = SSIM_RANGE) -> Tensor:
     Raises:
         BadInput: frames smaller than the 7x7 window.
     """
+    return ssim_by_range(pred, true, (data_range,))[0]
+
+
+def ssim_by_range(pred: Tensor, true: Tensor, data_ranges: Sequence[float]) -> list[Tensor]:
+    """:func:`ssim` for each of several data ranges, which share all of the work but its end."""
     window = SSIM_WINDOW
     if min(pred.shape[-2:]) < window:
         raise BadInput(f"SSIM needs frames of at least {window}x{window} pixels, got {tuple(pred.shape[-2:])}")
     x = pred.double().clamp(0, 1).reshape(-1, *pred.shape[-3:])
     y = true.double().reshape(-1, *true.shape[-3:])
-    moments = F.avg_pool2d(torch.stack([x, y, x * x, y * y, x * y]).flatten(0, 1), window, stride=1)
-    mx, my, xx, yy, xy = moments.unflatten(0, (5, -1))
+    columns = F.avg_pool2d(torch.stack([x, y, x * x, y * y, x * y]).flatten(0, 1), (window, 1), stride=1)
+    mx, my, xx, yy, xy = F.avg_pool2d(columns, (1, window), stride=1).unflatten(0, (5, -1))
     unbiased = window**2 / (window**2 - 1)
     vx, vy, vxy = unbiased * (xx - mx * mx), unbiased * (yy - my * my), unbiased * (xy - mx * my)
-    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-    score = (2 * mx * my + c1) * (2 * vxy + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
-    return score.mean((-3, -2, -1)).view(pred.shape[:-3])
+    products, squares, variances = 2 * mx * my, mx * mx + my * my, vx + vy
+    found = []
+    for data_range in data_ranges:
+        c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+        score = (products + c1) * (2 * vxy + c2) / ((squares + c1) * (variances + c2))
+        found.append(score.mean((-3, -2, -1)).view(pred.shape[:-3]))
+    return found
 
 
 class LPIPS:

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from numpy.lib.format import write_array_header_1_0
 
-from moga_st.cli.main import main
 from moga_st.data.video.prepared_clips import read_attributes
+from tests.test_cli import run as verb
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
-def test_a_run_that_is_ended_leaves_nothing_under_the_name_and_the_next_one_works(tmp_path, end):
+def test_a_run_that_is_ended_leaves_nothing_under_the_name_and_the_next_one_works(tmp_path, capsys, end):
     long = tmp_path / "long.npy"
     with long.open("wb") as file:  # 800 MB of zeros that take no room
         write_array_header_1_0(file, {"shape": (2000, 632, 632, 1), "fortran_order": False, "descr": "|u1"})
@@ -35,6 +35,6 @@ def test_a_run_that_is_ended_leaves_nothing_under_the_name_and_the_next_one_work
         assert "Traceback" not in said
         assert not left
     np.save(long, np.random.default_rng(0).integers(0, 256, (200, 8, 8), np.uint8))
-    main(["data", "prepare", "clips", str(long), "--out", str(out)])
+    assert verb(capsys, "data", "prepare", "clips", long, "--out", out)[0] == 0
     assert read_attributes(out)["source"].startswith("1 clips of long.npy")
     assert list(out.parent.iterdir()) == [out]  # what the killed one left is gone
