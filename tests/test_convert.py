@@ -216,6 +216,38 @@ def test_converted_video_weights_belong_to_no_task_until_one_is_named(published,
         assert read_weights(tmp_path / "w.safetensors").about.get("run", {}).get("name") == named
 
 
+@pytest.mark.parametrize("kind", ["model", "lightning", "thop", "two channels"])
+def test_video_checkpoints_as_people_have_them_become_weights_that_predict(published, tmp_path, capsys, kind):
+    data, plain = published
+    said = {"in_shape": [10, 1, 64, 64], "test_mean": np.float32(0.3), "fps": np.float64(25)}
+    content = {
+        "model": {"model": plain, "lr": np.float64(1e-3)},
+        "lightning": {"state_dict": {f"model.{k}": v for k, v in plain.items()}, "hyper_parameters": said},
+        "thop": plain | {"total_ops": torch.zeros(1), "enc.enc.0.total_params": torch.zeros(1)},
+        "two channels": plain
+        | {
+            "enc.enc.0.conv.conv.weight": plain["enc.enc.0.conv.conv.weight"].repeat(1, 2, 1, 1) / 2,
+            "dec.readout.weight": plain["dec.readout.weight"].repeat(2, 1, 1, 1),
+            "dec.readout.bias": plain["dec.readout.bias"].repeat(2),
+        },
+    }[kind]
+    torch.save(content, tmp_path / "in.pth")
+    channels, clip = (2 if kind == "two channels" else 1), data["x"][0].repeat(2 if kind == "two channels" else 1, 1)
+    for argv in (
+        ["convert", "--from", "openstl", tmp_path / "in.pth", tmp_path / "w.safetensors"],
+        ["predict", tmp_path / "w.safetensors", tmp_path / "clip.npy", "--from-end", "--out", tmp_path],
+    ):
+        np.save(tmp_path / "clip.npy", clip)
+        with pytest.raises(SystemExit) as leave:
+            main([str(a) for a in argv])
+        assert leave.value.code == 0, capsys.readouterr().err
+    said = capsys.readouterr().out
+    frames = len(clip)
+    assert f"{frames} frames of {channels} channels; no checkpoint says frame size, rate and unit: `predict`" in said
+    made = np.load(tmp_path / "clip_predicted.npy")
+    np.testing.assert_allclose(made, data["y_eval"][0].repeat(channels, 1).clip(0, 1), atol=1e-5)
+
+
 # mmpose 0.x: the published pose models
 
 

@@ -63,6 +63,7 @@ def run(argv: list[str]) -> None:
 def _convert(args: Convert) -> None:
     from moga_st import checkpoint, pretrained
     from moga_st.convert import convert, publish
+    from moga_st.models.simvp import SimVPConfig
     from moga_st.storage import escape
 
     about: dict[str, Any] = {"converted_from": args.source.name}
@@ -93,6 +94,10 @@ def _convert(args: Convert) -> None:
         checkpoint.save(args.target, {"state_dict": tensors, "meta": {"converted_from": args.source.name}})
     keys = f"all {len(net.state_dict())} keys converted"
     print(f"{escape(args.target)}: {type(net).__name__}, {size:.3f} M parameters, {keys}")
+    if isinstance(config, SimVPConfig) and spec is None:
+        known = f"{config.frames_in} frames of {config.channels} channels"
+        asked = "`predict` takes them from the clip" + ("" if args.recipe else ", `eval` needs --recipe")
+        print(f"{escape(args.target)}: {known}; no checkpoint says frame size, rate and unit: {asked}")
 
 
 def _convert_pose(args: Convert) -> None:
