@@ -59,17 +59,23 @@ def save(path: Path, state: dict[str, Any], keep: bool = False) -> None:
         if isinstance(error, RuntimeError):  # torch's zip writer hides the OSError of a full disk
             raise OSError(f"{path} could not be written ({error})") from error
         raise
-    # from here on pieces stay, whatever fails: ``path`` may already name them, and the next saving removes strays
-    kept = _keep(path) if keep and path.is_file() and not path.is_symlink() else None
-    if len(pieces.paths) == 1:
-        write_atomically(path, pieces.paths[0].replace)
-    else:
-        index = {
-            "pieces": [p.name for p in pieces.paths],
-            "bytes": [p.stat().st_size for p in pieces.paths],
-            "sha256": pieces.digests,
-        }
-        write_atomically(path, lambda part: torch.save(index, part))
+    kept, was = None, _identity(path)
+    try:
+        kept = _keep(path) if keep and path.is_file() and not path.is_symlink() else None
+        if len(pieces.paths) == 1:
+            write_atomically(path, pieces.paths[0].replace)
+        else:
+            index = {
+                "pieces": [p.name for p in pieces.paths],
+                "bytes": [p.stat().st_size for p in pieces.paths],
+                "sha256": pieces.digests,
+            }
+            write_atomically(path, lambda part: torch.save(index, part))
+    except BaseException:
+        if _identity(path) == was:  # else ``path`` names them, and the next saving removes what is left
+            pieces.remove()
+            _kept_name(path).unlink(missing_ok=True)
+        raise
     if kept is not None:
         kept.replace(before(path))  # only now: until then the older one may be the only whole one
     needed = {p.name for p in pieces.paths} | {name for name, _, _ in _pieces_of(before(path))}
@@ -141,7 +147,7 @@ def _pieces_of(path: Path) -> list[tuple[str, int, str | None]]:
 
 def _keep(path: Path) -> Path:
     """Another name for the file at ``path``, which its own will no longer be."""
-    kept = path.with_name(f".{path.name}.kept")
+    kept = _kept_name(path)
     kept.unlink(missing_ok=True)
     try:
         os.link(path, kept)
@@ -149,6 +155,19 @@ def _keep(path: Path) -> Path:
         with fill_file(kept) as copy, open_file(path) as original:
             shutil.copyfileobj(original, copy)
     return kept
+
+
+def _kept_name(path: Path) -> Path:
+    return path.with_name(f".{path.name}.kept")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Of the file that stands at ``path``, whatever its content."""
+    try:
+        about = path.lstat()
+    except OSError:
+        return None
+    return about.st_dev, about.st_ino
 
 
 _PIECE_NAME = re.compile(r"\.[0-9a-f]{8}\.\d{3}")

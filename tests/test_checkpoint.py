@@ -1,3 +1,4 @@
+import errno
 import json
 import resource
 from pathlib import Path
@@ -106,6 +107,26 @@ def test_a_full_disk_amid_the_pieces_leaves_the_old_state(tmp_path, monkeypatch)
         checkpoint.save(path, {"x": torch.zeros(50_000)})
     assert names(tmp_path) == before
     torch.testing.assert_close(checkpoint.load(path)["x"], torch.ones(50_000))
+
+
+@pytest.mark.parametrize("piece", [65_536, 2**20])
+@pytest.mark.parametrize("fails", ["write_atomically", "_keep"])
+def test_a_disk_that_is_full_after_the_pieces_leaves_the_old_state_and_no_other(tmp_path, monkeypatch, piece, fails):
+    monkeypatch.setattr(checkpoint, "PIECE", piece)
+    path = tmp_path / "last.pt"
+    for value in (1, 2):
+        checkpoint.save(path, {"x": torch.full((50_000,), value)}, keep=True)
+    before = names(tmp_path)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left on the device")
+
+    with monkeypatch.context() as filled:
+        filled.setattr(checkpoint, fails, full)
+        with pytest.raises(OSError, match="no space"):
+            checkpoint.save(path, {"x": torch.zeros(50_000)}, keep=True)
+    assert names(tmp_path) == before
+    torch.testing.assert_close(checkpoint.load(path)["x"], torch.full((50_000,), 2))
 
 
 def test_a_kill_amid_the_pieces_leaves_the_old_state_and_the_next_saving_cleans_up(tmp_path, monkeypatch):
