@@ -20,6 +20,7 @@ from moga_st.data.video.clips import LUMINANCE, ZARR, open_clip, resized
 from moga_st.data.video.prepared_clips import SPLITS, Split, check_space, write_clips
 from moga_st.data.video.stills import is_picture
 from moga_st.errors import BadInput
+from moga_st.storage import first_bytes
 
 
 @dataclass(frozen=True)
@@ -142,10 +143,19 @@ def _opened(source: Path, o: ClipsOptions, say: Callable[[str], None]) -> list[C
 
 
 def clips_in(source: Path) -> Iterator[Path]:
-    """Clips below a folder, in the order of their names; text files are none."""
+    """Clips below a folder, in the order of their names; text files are none, nor is a folder that links lead to once
+    more."""
+    yield from _clips_in(source, set())
+
+
+def _clips_in(source: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
     if source.is_file() or any((source / name).is_file() for name in ZARR):
         yield source
         return
+    folder = source.stat()
+    if (folder.st_dev, folder.st_ino) in seen:
+        return
+    seen.add((folder.st_dev, folder.st_ino))
     inside = sorted(p for p in source.iterdir() if not p.name.startswith("."))
     files = [p for p in inside if p.is_file()]
     stills = [p for p in files if is_picture(p) and p.suffix.lower() not in (".gif", ".apng", ".webp", ".tif", ".tiff")]
@@ -154,14 +164,13 @@ def clips_in(source: Path) -> Iterator[Path]:
         return
     for path in inside:
         if path.is_dir():
-            yield from clips_in(path)
+            yield from _clips_in(path, seen)
         elif not _is_text(path):
             yield path
 
 
 def _is_text(path: Path) -> bool:
-    with path.open("rb") as file:
-        head = file.read(1024)
+    head = first_bytes(path, 1024)
     try:
         return bool(head) and b"\0" not in head and bool(head[:1000].decode("utf-8", "strict") or True)
     except UnicodeDecodeError:

@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from PIL import Image
 
 from moga_st.data.video import prepared_clips
-from moga_st.data.video.prepare import ClipsOptions, prepare_clips
+from moga_st.data.video.prepare import ClipsOptions, clips_in, prepare_clips
 from moga_st.data.video.prepared_clips import SPLITS, describe
 from moga_st.errors import BadInput
 
@@ -127,3 +128,19 @@ def test_what_cannot_become_one_file_is_refused(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"GB are needed, 0\.00 GB are free"):
         prepare_clips(source / "a.npy", tmp_path / "o.h5")
     assert not (tmp_path / "o.h5").exists()
+
+
+def test_a_folder_that_links_lead_back_to_is_looked_at_once(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for folder in (tmp_path, tmp_path / "a" / "b"):
+        np.save(folder / "clip.npy", np.zeros((4, 8, 8), np.uint8))
+    for name in "xyz":  # followed without end, each would double what is found
+        (tmp_path / "a" / name).symlink_to(tmp_path)
+    assert list(clips_in(tmp_path)) == [tmp_path / "a" / "b" / "clip.npy", tmp_path / "clip.npy"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such pipes")
+def test_a_pipe_among_clips_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "clip.npy")
+    with pytest.raises(BadInput, match=r"clip\.npy: is a device, pipe or socket"):
+        list(clips_in(tmp_path))
