@@ -8,7 +8,6 @@ from tests.fuzz_edits import outcome, spoilt
 from tests.fuzz_readers import READERS
 
 
-
 def numbers(bits: int) -> st.SearchStrategy[int]:
     """Numbers of so many bits.  Hypothesis puts constants of the modules that happen to be imported among its integers
     and floats, so that other files would be tried beside other tests; its booleans are the same everywhere."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,9 +138,9 @@ def _write_int8(args: Export, exported: Exported) -> dict[str, Any]:
     examples = exported.values(recorded(net, lambda: task.evaluate(net, "val"), args.examples))
     record = write_int8(args.target, exported, examples, task)
     if not record["loss"] <= ALLOWED_LOSS:
-        print(
-            f"moga-st: warning: {args.target}: int8 loses {100 * record['loss']:.1f} % of {record['score']}, more than "
+        warnings.warn(
+            f"{args.target}: int8 loses {100 * record['loss']:.1f} % of {record['score']}, more than "
             f"{100 * ALLOWED_LOSS:.0f} %; more --examples may help, else export without --int8",
-            file=sys.stderr,
+            stacklevel=1,
         )
     return {"calibrated_on": f"{len(examples)} inputs of the validation data", **record}

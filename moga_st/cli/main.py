@@ -6,7 +6,6 @@ by signal n after saving.  Errors go to stderr in one line that names the thing 
 
 from __future__ import annotations
 
-import errno
 import importlib
 import os
 import sys
@@ -102,6 +101,8 @@ def _warning(message: object, *_: object) -> str:
 
 def _say(error: BaseException) -> int:
     """One line about an error on stderr; returns the exit code."""
+    from moga_st.storage import is_full
+
     code, message = 70, ""
     if isinstance(error, BrokenPipeError):
         return 0  # nobody reads on
@@ -114,7 +115,7 @@ def _say(error: BaseException) -> int:
         code, message = 130, "interrupted"
     elif isinstance(error, Interrupted):
         code, message = 128 + error.signum, f"{error}; all is saved, the same command goes on from here"
-    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    elif is_full(error):
         code, message = 1, f"no space left on the device ({error}); free some and repeat the command"
     elif isinstance(error, OSError) and error.filename is not None:  # no such place, or no right to it
         code, message = 1, str(error)

@@ -84,11 +84,17 @@ def _beside(targets: tuple[Path, ...]) -> Path:
 
 
 def attempt(what: Callable[[], Path]) -> None:
-    """Write a page that nobody asked for by itself, and name it on stderr; a failure is one line and no more."""
-    from moga_st.storage import escape
+    """Write a page that nobody asked for by itself, and name it on stderr; a failure is one line and no more.
+
+    Raises:
+        OSError: the disk is full, which is never a mere warning.
+    """
+    from moga_st.storage import escape, is_full
 
     try:
         print(escape(f"page: {what()}"), file=sys.stderr)
     except Exception as error:  # the work is done and saved; the page is an extra
+        if is_full(error):
+            raise
         cause = " ".join(f"{type(error).__name__}: {error}".split())
         print(escape(f"moga-st: warning: no page was written: {cause}"), file=sys.stderr)

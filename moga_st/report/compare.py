@@ -20,6 +20,7 @@ from moga_st.report.page import MAX_MB, Page
 from moga_st.report.pages import label, training_charts
 from moga_st.report.results import Result, plain, size_of
 from moga_st.scores import Score, Scores
+from moga_st.storage import is_full
 
 HIGHER_IS_BETTER = ("psnr", "ssim", "pck", "auc", "top1", "top5", "csi", "pod", "fss", "acc")
 """How the names of metrics begin of which more is better; of all others less is."""
@@ -192,6 +193,8 @@ def add_same_examples(page: Page, results: Sequence[Result], groups: Sequence[st
         try:
             kept = {label(results, i): k for i, k in zip(runs, _same([results[i] for i in runs], data), strict=True)}
         except (BadInput, OSError) as error:
+            if is_full(error):
+                raise
             page.add("facts", title, groups=[{"title": "", "rows": [["Not shown", str(error)]]}])
             continue
         text = f"The best, the median and the worst of {next(iter(kept))}, and what the others make of them."

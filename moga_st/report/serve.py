@@ -12,6 +12,7 @@ from pathlib import Path
 from moga_st.errors import BadInput
 from moga_st.report.examples import FILE, examples_of
 from moga_st.report.page import Page
+from moga_st.storage import escape
 
 HOST = "127.0.0.1"
 WATCHED = ("run.json", "metrics.jsonl", "best.safetensors", FILE, "eval/eval.json", f"eval/{FILE}")
@@ -128,4 +129,4 @@ def keep_examples(folders: Sequence[Path], data: Path | None, stop: threading.Ev
             except FileNotFoundError:
                 continue  # no weights yet
             except Exception as error:  # the page says that there are none, and why
-                print(f"moga-st: warning: {folder}: no examples: {error}", file=sys.stderr)
+                print(escape(f"moga-st: warning: {folder}: no examples: {error}"), file=sys.stderr)

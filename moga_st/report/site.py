@@ -54,10 +54,10 @@ def main(argv: list[str]) -> int:
     try:
         records, out = map(Path, argv)
         for path in build(records, out):
-            print(path)
+            print(storage.escape(path))
     except (BadInput, ValueError) as error:
         message = error if isinstance(error, BadInput) else "expected RECORDS OUT: a folder of records, one to write to"
-        print(f"moga_st.report.site: {message}", file=sys.stderr)
+        print(storage.escape(f"moga_st.report.site: {message}"), file=sys.stderr)
         return 2
     return 0
 

@@ -12,6 +12,7 @@ from moga_st.report.examples import examples_of, kept_examples
 from moga_st.report.page import MAX_MB, Page
 from moga_st.report.pages import result_page
 from moga_st.report.results import Result, find_results, read_run
+from moga_st.storage import is_full
 
 Examples = Literal["made", "kept", "none"]
 
@@ -47,6 +48,8 @@ def one_page(result: Result, max_mb: float, examples: Examples, data: Path | Non
     try:
         return result_page(result, examples_of(result.folder, data), max_mb)
     except (BadInput, OSError) as error:
+        if is_full(error):
+            raise
         return result_page(result, max_mb=max_mb, missing=str(error))
 
 

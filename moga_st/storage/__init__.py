@@ -33,6 +33,7 @@ from moga_st.storage.reading import (
 from moga_st.storage.tensors import read_safetensors, read_torch
 from moga_st.storage.writing import (
     fill_file,
+    is_full,
     lock_file,
     make_folder,
     new_file,
@@ -55,6 +56,7 @@ __all__ = [
     "file_digest",
     "fill_file",
     "first_bytes",
+    "is_full",
     "lock_file",
     "make_folder",
     "max_bytes",

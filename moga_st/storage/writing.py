@@ -52,7 +52,7 @@ def new_file(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         part.replace(path)
     except BaseException as error:
-        full = isinstance(error, Exception) and _is_full(error, part)
+        full = isinstance(error, Exception) and _fills(error, part)
         part.unlink(missing_ok=True)
         if full:
             raise OSError(errno.ENOSPC, "no space left on the device", str(path)) from error
@@ -248,9 +248,14 @@ def _left_behind(part: Path, host: str, process: int) -> bool:
     return False
 
 
-def _is_full(error: Exception, part: Path) -> bool:
+def is_full(error: BaseException) -> bool:
+    """Whether the system says that the disk, or this user's part of it, is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _fills(error: Exception, part: Path) -> bool:
     """Whether a write failed for lack of space, which libraries report in their own ways."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_full(error):
         return True
     if isinstance(error, BadInput):
         return False
