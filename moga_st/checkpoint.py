@@ -57,7 +57,8 @@ def save(path: Path, state: dict[str, Any], keep: bool = False) -> None:
     except BaseException as error:
         pieces.remove()
         if isinstance(error, RuntimeError):  # torch's zip writer hides the OSError of a full disk
-            raise OSError(f"{path} could not be written ({error})") from error
+            number, cause = (None, str(error)) if pieces.failed is None else pieces.failed.args[:2]
+            raise OSError(number, cause, str(path)) from error
         raise
     kept, was = None, _identity(path)
     try:
@@ -183,8 +184,16 @@ class _Pieces:
         self.digest = hashlib.sha256()
         self.file: BinaryIO | None = None
         self.left = 0
+        self.failed: OSError | None = None
 
     def write(self, data: Any) -> int:
+        try:
+            return self._write(data)
+        except OSError as error:
+            self.failed = error
+            raise
+
+    def _write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
         done = 0
         while done < len(view):
