@@ -19,7 +19,7 @@ from moga_st.config import ModelConfig
 from moga_st.errors import BadInput
 from moga_st.models.moganet import MogaNetConfig
 from moga_st.models.simvp import MogaTranslatorConfig, SimVPConfig
-from moga_st.storage import Stranger, read_torch
+from moga_st.storage import read_torch, strangers_in
 
 Dialect = Literal["openstl", "moganet", "openmixup", "timm"]
 """openstl: SimVP with the MogaNet translator.  The classifier: moganet, in the MogaNet repository's keys; openmixup, in
@@ -229,7 +229,7 @@ def choose(content: Any, path: Path, weights: Which | None = None) -> tuple[dict
         raise BadInput(f"{path}: holds no {wanted} weights, only the {next(iter(found))} ones")
     tensors = {k: v for k, v in found.get(wanted, {}).items() if str(k).rpartition(".")[2] not in _COUNTERS}
     if not tensors or not all(isinstance(v, Tensor) for v in tensors.values()):
-        refused = sorted({v.name for v in _inert(content)})
+        refused = sorted({v.name for v in strangers_in(content)})
         made = f"; of what is in it, {', '.join(refused)} was not made, as only tensors are read" if refused else ""
         raise BadInput(f'{path}: holds no state dict, neither bare nor under "state_dict" or "model"{made}')
     _check_tensors(tensors, path)
@@ -260,14 +260,6 @@ def _split_hook(found: dict[Which, dict[str, Any]], names: dict[Which, str]) -> 
     names["ema"], names["raw"] = "under the plain names", 'under "ema_...", where OpenMixup\'s EMAHook puts them'
 
 
-def _inert(content: Any, depth: int = 0) -> list[Stranger]:
-    if isinstance(content, dict) and depth < 8:
-        return [x for v in content.values() for x in _inert(v, depth + 1)]
-    if isinstance(content, (list, tuple)) and depth < 8:
-        return [x for v in content for x in _inert(v, depth + 1)]
-    return [content] if isinstance(content, Stranger) else []
-
-
 def _load(path: Path) -> Any:
     """What torch.save wrote: tensors, plain values, and inert strangers in the place of everything else.  Lightning's
     paths, timm's command line and the like stand beside the weights and are not needed; no code of a file is ever run.
@@ -283,7 +275,7 @@ def _training(content: Any) -> dict[str, Any]:
     wanted = ("dataname", "in_shape", "pre_seq_length", "aft_seq_length", "fps")
     if not isinstance(said, dict):
         return {}
-    found = {k: said[k] for k in wanted if k in said and not _inert(said[k])}
+    found = {k: said[k] for k in wanted if k in said and not strangers_in(said[k])}
     return {k: v.item() if isinstance(v, np.generic) else v for k, v in found.items()}
 
 

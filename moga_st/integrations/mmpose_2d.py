@@ -22,7 +22,7 @@ import torch
 
 from moga_st.errors import BadInput, nearest
 from moga_st.integrations.mmpose_import import importing, mmcv_ops
-from moga_st.storage import Stranger, read_torch
+from moga_st.storage import read_torch, strangers_in
 
 WHOLE_IMAGE = "whole-image"
 _LOG = "mmengine.logging.history_buffer.HistoryBuffer"  # in its Runner's checkpoints, beside the weights
@@ -168,7 +168,7 @@ def _find_weights(given: Path | None, url: str | None, config: str, argument: st
 def _tensors(path: Path) -> dict[str, Any]:
     """The weights in a checkpoint by name."""
     content: Any = read_torch(path, strangers=True)
-    for stranger in _strangers(content, set()):
+    for stranger in strangers_in(content):
         if stranger.name != _LOG:
             raise BadInput(
                 f"{path}: its pickle asks for {stranger.name}, which is no plain data; do not trust this file"
@@ -177,15 +177,6 @@ def _tensors(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or not all(isinstance(k, str) for k in state):
         raise BadInput(f"{path}: holds no weights by name; give a checkpoint (.pth) of mmpose or mmdet")
     return {k.removeprefix("module."): v for k, v in state.items()}
-
-
-def _strangers(content: Any, seen: set[int]) -> Iterator[Stranger]:
-    if isinstance(content, Stranger):
-        yield content
-    elif isinstance(content, (dict, list, tuple)) and id(content) not in seen:
-        seen.add(id(content))
-        for value in content.values() if isinstance(content, dict) else content:
-            yield from _strangers(value, seen)
 
 
 def _check_loaded(net: torch.nn.Module, tensors: dict[str, Any], path: Path) -> None:

@@ -12,7 +12,7 @@ from moga_st.storage.arrays import Npz, open_npy, open_npz, parse_npy, read_npy,
 from moga_st.storage.child import survives
 from moga_st.storage.grids import open_grid
 from moga_st.storage.hdf5 import attribute, open_hdf5, read_dataset
-from moga_st.storage.opcodes import Stranger
+from moga_st.storage.opcodes import Stranger, strangers_in
 from moga_st.storage.pickles import read_pickle
 from moga_st.storage.pictures import open_picture
 from moga_st.storage.reading import (
@@ -83,6 +83,7 @@ __all__ = [
     "read_torch",
     "save_npy",
     "save_npz",
+    "strangers_in",
     "strict_json",
     "survives",
     "unpack_gzip",

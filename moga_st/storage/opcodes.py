@@ -28,6 +28,21 @@ class Stranger:
         return f"<{self.name}>"
 
 
+def strangers_in(content: Any) -> list[Stranger]:
+    """All that are somewhere in what was read, which may hold a part of it many times over."""
+    found, seen, todo = [], set[int](), [content]
+    while todo:
+        value = todo.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, Stranger):
+            found.append(value)
+        elif isinstance(value, (dict, list, tuple)):
+            todo += value.values() if isinstance(value, dict) else value
+    return found
+
+
 Reader = Callable[..., Any]
 """What stands for a name in a pickle: takes the arguments that the file gives, returns plain data or raises.  One with
 an attribute ``constant`` may also stand in the data, as that."""
