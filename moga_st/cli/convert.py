@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional
@@ -13,6 +13,9 @@ from tyro.conf import Positional
 from moga_st import recipes
 from moga_st.cli.parsing import parse
 from moga_st.errors import BadInput
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def run(argv: list[str]) -> None:
 
 
 def _convert(args: Convert) -> None:
-    from moga_st import checkpoint, pretrained
+    from moga_st import pretrained
     from moga_st.convert import convert, publish
     from moga_st.models.simvp import SimVPConfig
     from moga_st.storage import escape
@@ -90,8 +93,7 @@ def _convert(args: Convert) -> None:
     if args.to == "moga_st":
         pretrained.export_weights(args.target, net, config, about, args.half, spec)
     else:
-        tensors = publish(net.state_dict(), args.to)
-        checkpoint.save(args.target, {"state_dict": tensors, "meta": {"converted_from": args.source.name}})
+        _save(args, publish(net.state_dict(), args.to))
     keys = f"all {len(net.state_dict())} keys converted"
     print(f"{escape(args.target)}: {type(net).__name__}, {size:.3f} M parameters, {keys}")
     if isinstance(config, SimVPConfig) and spec is None:
@@ -100,14 +102,23 @@ def _convert(args: Convert) -> None:
         print(f"{escape(args.target)}: {known}; no checkpoint says frame size, rate and unit: {asked}")
 
 
+def _save(args: Convert, tensors: dict[str, Tensor]) -> None:
+    """One file of torch.save, however large, which those who take it expect."""
+    import torch
+
+    from moga_st.storage import write_atomically
+
+    content = {"state_dict": tensors, "meta": {"converted_from": args.source.name}}
+    write_atomically(args.target, lambda part: torch.save(content, part))
+
+
 def _convert_pose(args: Convert) -> None:
-    from moga_st import checkpoint
     from moga_st.convert import convert_pose
     from moga_st.models.moganet import SIZES
     from moga_st.storage import escape
 
     tensors, config = convert_pose(args.source)
-    checkpoint.save(args.target, {"state_dict": tensors, "meta": {"converted_from": args.source.name}})
+    _save(args, tensors)
     sizes = {dataclasses.replace(size, classes=0, channels=3): repr(name) for name, size in SIZES.items()}
     dims = {name: getattr(config, name) for name in ("widths", "depths", "ffn_ratios")}
     print(f"{escape(args.target)}: all {len(tensors)} keys converted; in mmpose's config")
