@@ -111,7 +111,7 @@ def convert(
     if dialect == "openstl":
         if attn_force_fp32 is not None:
             raise BadInput("attn_force_fp32 is a switch of the classifier, not of OpenSTL's SimVP")
-        renamed = rename(_strip(tensors, "enc.enc.0.conv.conv.weight", path), "openstl")
+        renamed = rename(_strip(tensors, "enc.enc.0.conv.conv.weight", path), "openstl", path)
         config: ModelConfig = _simvp_config(renamed, path)
     else:
         renamed, found = classifier_tensors(tensors, path)
@@ -141,9 +141,10 @@ def classifier_tensors(
     stripped = _strip(tensors, _OUR_STEM if ours else _STEM, source, keep="backbone.")
     if ours:
         return stripped, "timm"
+    renamed = rename(stripped, "moganet", source)
     if not any(k.startswith("backbone.") for k in stripped):
-        return rename(stripped, "moganet"), "moganet"
-    return rename(stripped, "moganet"), "openmixup" if "head.fc.weight" in stripped else "backbone"
+        return renamed, "moganet"
+    return renamed, "openmixup" if "head.fc.weight" in stripped else "backbone"
 
 
 def publish(tensors: dict[str, Tensor], dialect: Literal["moganet", "openmixup"]) -> dict[str, Tensor]:
@@ -186,16 +187,24 @@ def convert_pose(path: Path) -> tuple[dict[str, Tensor], MogaNetConfig]:
         part = part.removeprefix("keypoint_")
         if part not in parts:
             raise BadInput(f"{path}: {key} is part of no backbone and no keypoint_head")
+        if rest in parts[part]:
+            raise BadInput(f"{path}: two of its keys are both our {part}.{rest}; one of them belongs to something else")
         parts[part][rest] = tensor
-    backbone, head = rename(parts["backbone"], "moganet"), parts["head"]
+    backbone, head = rename(parts["backbone"], "moganet", path), parts["head"]
     config = _moganet_config(backbone, path, double_silu=False)
     build_exactly(config.build, backbone, path)
     build_exactly(lambda: _heatmap_head(config.widths[-1], head, path), head, path)
     return {f"backbone.{k}": v for k, v in backbone.items()} | {f"head.{k}": v for k, v in head.items()}, config
 
 
-def rename(tensors: dict[str, Tensor], dialect: Literal["openstl", "moganet"]) -> dict[str, Tensor]:
-    """Published keys (without a wrapper's prefix) into ours; a key that no rule knows stays as it is."""
+def rename(
+    tensors: dict[str, Tensor], dialect: Literal["openstl", "moganet"], source: Path | str = "checkpoint"
+) -> dict[str, Tensor]:
+    """Published keys (without a wrapper's prefix) into ours; a key that no rule knows stays as it is.
+
+    Raises:
+        BadInput: two keys of ``source`` become one.
+    """
     out = {}
     for key, tensor in tensors.items():
         for pattern, replacement in OPENSTL if dialect == "openstl" else MOGANET:
@@ -203,7 +212,7 @@ def rename(tensors: dict[str, Tensor], dialect: Literal["openstl", "moganet"]) -
         # their stages count from 1
         ours = re.sub(r"^stages\.(\d)", lambda m: f"stages.{int(m[1]) - 1}", key)
         if ours in out:
-            raise BadInput(f"two keys of these weights are both our {ours}; one of them belongs to something else")
+            raise BadInput(f"{source}: two of its keys are both our {ours}; one of them belongs to something else")
         out[ours] = tensor
     return out
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from moga_st import load_model
+from moga_st import checkpoint, load_model
 from moga_st.cli import main
 from moga_st.convert import convert, convert_pose, publish, rename
 from moga_st.errors import BadInput
@@ -186,7 +186,8 @@ def test_only_a_moganet_has_a_classifiers_dialect(published, classifier, tmp_pat
         assert (config.classes, config.double_silu, about["dialect"]) == (0, dialect == "openmixup", dialect)
 
 
-def test_the_command_line_says_which_weights_it_takes_and_writes_them_back(classifier, tmp_path, capsys):
+def test_the_command_line_says_which_weights_it_takes_and_writes_them_back(classifier, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(checkpoint, "PIECE", 10_000)  # what others read is one file however large
     doubled = {k: v * 2 for k, v in classifier.items()}
     torch.save({"state_dict": classifier, "state_dict_ema": doubled}, tmp_path / "in.pth.tar")
 
@@ -303,6 +304,7 @@ def test_the_names_of_sizes_are_found(tmp_path, capsys):
     ("spoil", "message"),
     [
         (lambda s: {**s, "backbone.extra": torch.ones(1)}, "unexpected extra"),
+        (lambda s: {**s, "head.final_layer.bias": torch.ones(17)}, r"two of its keys are both our head\.final_layer"),
         (lambda s: {**s, "neck.weight": torch.ones(1)}, r"neck\.weight is part of no backbone"),
         (lambda s: {**s, "keypoint_head.conv.weight": torch.ones(1)}, r"unexpected conv\.weight"),
         (lambda s: _without(s, "backbone.norm4.bias"), r"missing stages\.3\.norm\.bias"),
@@ -344,7 +346,10 @@ def test_timms_command_line_beside_the_weights_is_no_hindrance(tmp_path, golden)
             lambda s: {**s, "dec.readout.bias": torch.ones(1, dtype=torch.complex64)},
             "storage of an unknown type: .*ComplexFloat",
         ),
-        (lambda s: {**s, "hid.enc.1.block.attn.sigma.scale": torch.ones(1, 8, 1, 1)}, "two keys of these weights are"),
+        (
+            lambda s: {**s, "hid.enc.1.block.attn.sigma.scale": torch.ones(1, 8, 1, 1)},
+            r"in\.pth: two of its keys are both our",
+        ),
         (lambda s: {**s, "hid.enc.999999999.block.norm1.weight": torch.ones(8)}, "unexpected translator.blocks.99999"),
         (lambda s: {**s, "hid.enc.0.block.norm1.weight": torch.ones(10**6)}, "cannot be built"),
         (lambda s: {**s, "hid.enc.0.block.norm1.weight": torch.ones(())}, "no SimVP with a MogaNet translator"),

@@ -176,7 +176,10 @@ def _tensors(path: Path) -> dict[str, Any]:
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(k, str) for k in state):
         raise BadInput(f"{path}: holds no weights by name; give a checkpoint (.pth) of mmpose or mmdet")
-    return {k.removeprefix("module."): v for k, v in state.items()}
+    found = {k.removeprefix("module."): v for k, v in state.items()}
+    if len(found) < len(state):
+        raise BadInput(f"{path}: has weights of the same name, with and without `module.`; one of them is not meant")
+    return found
 
 
 def _check_loaded(net: torch.nn.Module, tensors: dict[str, Any], path: Path) -> None:
