@@ -190,7 +190,7 @@ def _checked(content: bytes, path: Path) -> str:
     if model.training_info:
         raise BadInput(f"{path}: holds graphs for training, which nothing here needs; export it again")
     for graph in [model.graph, *model.functions]:
-        for tensor in _tensors(graph):
+        for tensor in _tensors(graph, path):
             if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
                 raise BadInput(f"{path}: keeps tensors in other files, which are not read; export it again")
     unknown = {node.domain for graph in [model.graph, *model.functions] for node in graph.node} - DOMAINS
@@ -200,10 +200,10 @@ def _checked(content: bytes, path: Path) -> str:
     return told["moga_st"]
 
 
-def _tensors(graph: Any, depth: int = 0) -> Iterator[Any]:
+def _tensors(graph: Any, path: Path, depth: int = 0) -> Iterator[Any]:
     """All tensors of a graph or function, and of the graphs inside its operators."""
     if depth > 16:
-        raise BadInput("an ONNX file with graphs nested too deeply")
+        raise BadInput(f"{path}: has graphs nested too deeply; export it again")
     yield from getattr(graph, "initializer", ())
     for sparse in getattr(graph, "sparse_initializer", ()):
         yield from (sparse.values, sparse.indices)
@@ -214,7 +214,7 @@ def _tensors(graph: Any, depth: int = 0) -> Iterator[Any]:
                 yield from (sparse.values, sparse.indices)
             for inner in (attribute.g, *attribute.graphs):
                 if inner.node or inner.initializer or inner.sparse_initializer:
-                    yield from _tensors(inner, depth + 1)
+                    yield from _tensors(inner, path, depth + 1)
 
 
 def _first_line(error: Exception) -> str:
