@@ -25,6 +25,7 @@ from moga_st.data.video import digits
 from moga_st.models.simvp import MogaTranslatorConfig, SimVPConfig
 from tests.fuzz_edits import Reader
 from tests.fuzz_media import MEDIA
+from tests.fuzz_networks import NETWORKS
 
 # the readers
 
@@ -238,4 +239,5 @@ READERS = {
     "asf": Reader("a.asf", lambda: [ASF], mocap.read_asf),
     "amc": Reader("a.amc", lambda: [AMC], _read_amc),
     **MEDIA,
+    **NETWORKS,
 }
