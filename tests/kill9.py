@@ -1,10 +1,11 @@
-"""``make kill``: at least 200 processes that train, prepare data or write weights, ended by SIGKILL at random moments.
+"""``make kill``: at least 200 processes that train, prepare data, export or convert, ended by SIGKILL.
 
 python -m tests.kill9 [--kills N] [--seed S] [--record FILE]
 
-Every piece of work is begun again, by the same command, until one process gets through.  Then what is there must equal,
-to the bit, what an undisturbed process made, with nothing beside it.  A process is a fork of this one, which has
-imported all there is to import and computes nothing, so that a life lasts seconds.
+Every other one ends at a random moment of its life, the rest while they write a file.  Every piece of work is begun
+again, by the same command, until one process gets through.  Then what is there must equal, to the bit, what an
+undisturbed process made, with nothing beside it.  A process is a fork of this one, which has imported all there is to
+import and computes nothing, so that a life lasts seconds.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -27,17 +29,22 @@ import torch.utils.tensorboard
 from PIL import Image
 
 from moga_st import checkpoint, pretrained, recipes
-from moga_st.cli import convert, data, prepare_clips, train
+from moga_st.cli import convert, data, export, prepare_clips, train
 from moga_st.cli import main as run_verb
+from moga_st.export import write as whole_networks
 from moga_st.models.simvp import MogaTranslatorConfig, SimVPConfig
 from moga_st.record import provenance
 from moga_st.report import write
 from moga_st.storage import write_json
 
-IMPORTED = (convert, data, prepare_clips, train, write)  # before the forks
+IMPORTED = (convert, data, export, prepare_clips, train, whole_networks, write)  # before the forks
 RECIPE = str(Path(__file__).parent / "tiny.py")
 TRAINING = ["--device", "cpu", "--log-every", "1", "--save-every", "0", "--steps", "4", "--validate-every", "2"]
+WRITING_S = 0.01
+"""About as long as a file takes to be written."""
+SIZE = ["--size", "16"]
 NET = SimVPConfig(frames_in=4, width=32, layers=2, translator=MogaTranslatorConfig(width=256, depth=6))
+SMALL = SimVPConfig(frames_in=4, width=4, layers=2, translator=MogaTranslatorConfig(width=16, depth=2))
 
 
 class Work(NamedTuple):
@@ -93,6 +100,24 @@ def weights(folder: Path) -> None:
     pretrained.export_weights(folder / "in.safetensors", NET.build(), NET, {})
 
 
+def network(folder: Path) -> None:
+    """Weights and a clip to check their export on."""
+    torch.manual_seed(0)
+    pretrained.export_weights(folder / "in.safetensors", SMALL.build(), SMALL, {})
+    np.save(folder / "clip.npy", np.random.default_rng(0).random((8, 16, 16), np.float32))
+
+
+def exported(name: str) -> Work:
+    """`export` to a file of this name."""
+    return Work(
+        0.12,
+        lambda f: ["export", *(str(f / n) for n in ("in.safetensors", name)), "--check", str(f / "clip.npy"), *SIZE],
+        network,
+        only_file(name),
+        lambda f: (f / name).exists(),
+    )
+
+
 def only_file(name: str) -> Callable[[Path], object]:
     return lambda folder: (sorted(p.name for p in folder.iterdir()), (folder / name).read_bytes())
 
@@ -105,14 +130,16 @@ WORKS = {
         trained,
     ),
     "data prepare": Work(
-        0.44,
+        0.34,
         lambda f: ["data", "prepare", "clips", str(f / "in"), "--out", str(f / "out.h5")],
         clips,
         only_file("out.h5"),
         lambda f: (f / "out.h5").exists(),
     ),
+    "export .onnx": exported("out.onnx"),
+    "export .pt2": exported("out.pt2"),
     "convert": Work(
-        0.44,
+        0.3,
         lambda f: ["convert", "--from", "moga_st", "--half", str(f / "in.safetensors"), str(f / "out.safetensors")],
         weights,
         only_file("out.safetensors"),
@@ -120,8 +147,13 @@ WORKS = {
 }
 
 
-def live(argv: list[str], seconds: float | None) -> tuple[int, float]:
-    """One life: its exit code, or -9 if it was ended after ``seconds``; and how long it lasted."""
+def live(argv: list[str], seconds: float | None, writes_in: Path | None = None) -> tuple[int, float]:
+    """One life: its exit code, or -9 if it was ended; and how long it lasted.
+
+    Args:
+        seconds: when it is ended; not at all if left out.
+        writes_in: it is ended so many seconds after it began to write a file in this folder, if it does.
+    """
     start = time.monotonic()
     child = os.fork()
     if not child:
@@ -135,14 +167,21 @@ def live(argv: list[str], seconds: float | None) -> tuple[int, float]:
             os._exit(leaving.code if isinstance(leaving.code, int) else 1)
         finally:
             os._exit(99)
-    while seconds is not None and time.monotonic() - start < seconds:
-        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-            break  # it got through
-        time.sleep(0.002)
-    else:
-        if seconds is not None:
+    known = set() if writes_in is None else parts(writes_in)  # of lives before
+    since = start if writes_in is None else None
+    while seconds is not None and not os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        if since is None and writes_in is not None and parts(writes_in) - known:
+            since = time.monotonic()
+        if since is not None and time.monotonic() - since >= seconds:
             os.kill(child, signal.SIGKILL)
+            break
+        time.sleep(0.0005)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), time.monotonic() - start
+
+
+def parts(folder: Path) -> set[Path]:
+    """Files that are being written, or that a life left unfinished."""
+    return set(folder.rglob(".*.part*"))
 
 
 def in_child(call: Callable[[], None]) -> None:
@@ -162,13 +201,19 @@ def kill_often(work: Work, kills: int, rng: random.Random) -> dict[str, object]:
         in_child(lambda: work.ready(folder))
         code, lasts_s = live(work.argv(folder), None)
         assert code == 0, f"undisturbed: exit code {code}"
-        expected, killed, rounds, found = work.result(folder), 0, 0, set[str]()
+        expected, killed, rounds, found = work.result(folder), 0, 0, Counter[str]()
         while killed < kills:
             again = Path(place) / f"round{rounds}"
             again.mkdir()
             in_child(lambda again=again: work.ready(again))
             while True:
-                code, took_s = live(work.argv(again), rng.random() * lasts_s if killed < kills else None)
+                before = parts(again)
+                if killed >= kills:
+                    code, took_s = live(work.argv(again), None)
+                elif killed % 2:
+                    code, took_s = live(work.argv(again), rng.random() * WRITING_S, again)
+                else:
+                    code, took_s = live(work.argv(again), rng.random() * lasts_s)
                 if code == 0:
                     lasts_s = min(lasts_s, took_s)  # the moments are spread over all of a life
                     break
@@ -176,12 +221,12 @@ def kill_often(work: Work, kills: int, rng: random.Random) -> dict[str, object]:
                 killed += 1
                 if work.whole(again):
                     break  # it was ended between its last act and its end
-                found |= {p.name.split("-")[0] for p in again.rglob("*.part*")}
+                found.update(p.name.split("-")[0].rpartition(".")[0] for p in parts(again) - before)
             result = work.result(again)
             assert result == expected, f"round {rounds}: differs from what an undisturbed process made"
             rounds += 1
     about = {"kills": killed, "rounds": rounds, "equal": rounds, "life_s": round(lasts_s, 2)}
-    return {**about, "caught_writing": sorted(found)}
+    return {**about, "caught_writing": dict(sorted(found.items()))}
 
 
 def main() -> None:
