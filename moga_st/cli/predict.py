@@ -188,6 +188,6 @@ def _text(result: dict[str, Any]) -> str:
     else:
         counts = f"{result['frames_in']} frames in, {result['frames_predicted']} predicted"
         head = f"{result['clip']}: {counts}, {result['frames_compared']} compared with the truth"
-    lines = [head, "".join(f"{k} {v:.4g}  " for k, v in scores.items())]
+    lines = [head, *(["  ".join(f"{k} {v:.4g}" for k, v in scores.items())] if scores else [])]
     lines += [f"written: {', '.join(result['written'])}"] if "written" in result else []
     return "\n".join(map(escape, lines))

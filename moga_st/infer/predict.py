@@ -146,8 +146,9 @@ class Predictor:
         net = self.net
         wanted = net.frames_in + (net.frames_out if frames is None else frames)
         if start + net.frames_in > clip.frames:
+            whole = "whole frames before it is damaged or cut off" if getattr(clip, "cut", False) else "frames"
             raise BadInput(
-                f"{clip.path}: has {clip.frames} frames, but the model needs {net.frames_in} from frame {start}"
+                f"{clip.path}: has {clip.frames} {whole}, but the model needs {net.frames_in} from frame {start}"
             )
         read = read_clip(clip, net.channels, size, start, wanted, images=not self.spec.unit)
         if len(read) < net.frames_in:

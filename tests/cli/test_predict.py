@@ -165,6 +165,19 @@ def test_what_is_whole_before_the_damage_is_predicted_with_a_warning(weights, tm
         assert 3 <= json.loads(out)["windows"] < 12
 
 
+def test_too_few_whole_frames_before_the_damage_are_counted_and_refused(weights, tmp_path, capsys):
+    path = gif(tmp_path / "cut.gif", [100] * 12)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 4])
+    code, _, said = run(capsys, "predict", weights, path, "--out", tmp_path)
+    assert code == 2
+    held = open_clip(path).frames
+    assert 1 <= held < 4
+    assert said.startswith(
+        f"moga-st: {path}: has {held} whole frames before it is damaged or cut off, but the model needs 4"
+    )
+    assert said.count("\n") == 1
+
+
 @pytest.mark.parametrize("name", ["cut.mp4", "text.mp4", "zero.mp4", "audio_only.mp4", "none.mp4"])
 def test_what_holds_no_clip_gets_one_line(weights, tmp_path, capsys, name):
     path = tmp_path / name
