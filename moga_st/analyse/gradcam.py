@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moga_st.errors import BadInput
-from moga_st.models.lifter import HIP, Lifter
+from moga_st.models.lifter import HIP, JOINT_COUNT, JointGrid
 from moga_st.models.simvp import SimVP
 
 
@@ -83,23 +83,27 @@ def clip_cam(net: SimVP, past: Tensor, frame: int = 1) -> Tensor:
     return maps[:, : past.shape[2], : past.shape[3]]
 
 
-def pose_cam(net: Lifter, keypoints: Tensor, joint: int) -> Tensor:
-    """What a lifted joint came from, by HiResCAM: heat (t, 17) in [0, 1] of the keypoints (t, 17, c) of a window.
+def pose_cam(net: JointGrid, keypoints: Tensor, joint: int, at: int | None = None) -> Tensor:
+    """What a lifted joint came from, by HiResCAM: heat (t, 17) in [0, 1] of the joints of a window's keypoints.
 
-    The score is the joint's distance from the hip in the window's middle, and the map the embedded keypoints; frames
-    that share a position of the network's grid have one value.
+    The score is the joint's distance from the hip, and the map the embedded keypoints; frames that share a position of
+    the network's grid have one value, and face points are those of the head's two joints.
+
+    Args:
+        keypoints: (t, k, c), a window as the network takes it.
+        at: which of the poses that the network gives; the middle one if left out.
 
     Raises:
         BadInput: no such joint.
     """
-    if not 0 <= joint < keypoints.shape[1]:
-        raise BadInput(f"joint: expected 0 to {keypoints.shape[1] - 1}, got {joint}")
+    if not 0 <= joint < JOINT_COUNT:
+        raise BadInput(f"joint: expected 0 to {JOINT_COUNT - 1}, got {joint}")
 
     def distance(out: Tensor) -> Tensor:
-        pose = out[:, out.shape[1] // 2]
+        pose = out[:, out.shape[1] // 2 if at is None else at]
         return (pose[:, joint] - pose[:, HIP]).norm(dim=-1)
 
-    maps = hirescam(net, net.embed, keypoints[None], distance)[0]  # (positions, joints as they lie on the grid)
+    maps = hirescam(net, net.grid, keypoints[None], distance)[0]  # (positions, joints as they lie on the grid)
     return maps.index_select(1, net.inverse).repeat_interleave(net.patch, 0)[: len(keypoints)]
 
 

@@ -118,12 +118,13 @@ def _write_lifted(
         found: the file of keypoints that were found in the video, for the list of what was written.
     """
     from moga_st.infer import lift_files
+    from moga_st.infer.lift import came_from
     from moga_st.infer.scene import lift_scene
     from moga_st.infer.truth import score
     from moga_st.storage import escape
 
     stems = [lift_files.stem_of(args.out, source.stem, k) for k in people]
-    space = args.space or "world"
+    space, smooth = args.space or "world", args.one_euro if args.smooth else None
     _check_free(args, source, stems)
     args.out.mkdir(parents=True, exist_ok=True)
     if video is not None and (turned := lift_files.turned_warning(video)):
@@ -134,7 +135,7 @@ def _write_lifted(
         people,
         device,
         space=space,
-        smooth=args.one_euro if args.smooth else None,
+        smooth=smooth,
         focal_px=args.focal_px,
         pitch_deg=args.pitch_deg,
         roll_deg=args.roll_deg,
@@ -147,15 +148,15 @@ def _write_lifted(
             print(escape(f"moga-st: warning: person {k.person}: {warning}"), file=sys.stderr)
         frames = None if video is None else lift_files.frames_of(video, k, from_0=is_video)
         files = lift_files.write_lifted(stem, k, motion, args.formats, source.name, frames, args.draw)
-        facts = lift_files.facts(k, [*found, *files], rate)
-        results.append(
-            {
-                **facts,
-                "space": f"{space}; {motion.note.removeprefix(k.note + '; ')}",
-                "smoothing": dataclasses.asdict(args.one_euro) if args.smooth else None,
-                **({} if truth is None else {"truth": score(motion, truth, k.time_zero)}),
-            }
-        )
+        if args.cam is not None:
+            cam = came_from(net, k, args.cam, args.cam_frame, device, smooth, args.focal_px)
+            files += lift_files.write_cam(stem, k, cam, source.name)
+        about = {
+            "space": f"{space}; {motion.note.removeprefix(k.note + '; ')}",
+            "smoothing": dataclasses.asdict(args.one_euro) if args.smooth else None,
+            **({} if truth is None else {"truth": score(motion, truth, k.time_zero)}),
+        }
+        results.append(lift_files.facts(k, [*found, *files], rate) | about)
         found = []
     if args.report:
         page = _page(args, source, people, motions, video, from_0=is_video)
@@ -170,6 +171,8 @@ def _check_free(args: Lift, source: Path, stems: list[Path]) -> None:
     if args.overwrite:
         return
     lift_files.check_free(stems, (*args.formats, *(lift_files.PICTURES if args.draw else ())))
+    if args.cam is not None:
+        lift_files.check_free(map(lift_files.cam_stem, stems), ("png",))
     if args.report:
         lift_files.check_free([_page_path(args, source).with_suffix("")], ("html",))
 

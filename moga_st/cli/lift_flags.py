@@ -10,12 +10,13 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from moga_st.data.pose.skeleton import JOINTS
 from moga_st.data.pose.smoothing import OneEuro
-from moga_st.errors import BadInput
+from moga_st.errors import BadInput, nearest
 
 NOT_LIVE = (
     *("video", "size_px", "fps", "layout", "person", "ignore_ids", "clip"),
-    *("pitch_deg", "roll_deg", "height_m", "truth", "formats", "report", "out", "overwrite"),
+    *("pitch_deg", "roll_deg", "height_m", "truth", "formats", "report", "cam", "cam_frame", "out", "overwrite"),
 )  # flags that say nothing to a camera
 MMPOSE = ("pose2d", "pose2d_weights", "detector", "detector_weights")  # flags that are mmpose's alone
 
@@ -92,6 +93,11 @@ class Lift:
     """Pictures: png, gif and mp4; with --camera the window."""
     report: bool = False
     """One page for everyone that is lifted, NAME_lift.html: the input beside the people in 3D, to turn and to play."""
+    cam: str | None = None
+    """Draw what this joint (LWrist, say) came from: HiResCAM's heat on the keypoints of its window, as
+    NAME_personN_3d_cam.png."""
+    cam_frame: int | None = None
+    """Of --cam: the person's frame, counted from 1; left out, the middle one."""
     runtime: Literal["onnxruntime", "openvino"] | None = None
     """What runs the network instead of torch, on the CPU: weights are exported for it in memory, an .onnx file of
     `moga-st export` is taken as it is."""
@@ -136,7 +142,19 @@ def check_flags(args: Lift, is_video: bool) -> None:
         for_video = [*(["--finder"] if args.finder != Lift.finder else []), *given_for_mmpose(args)]
         if for_video:
             raise BadInput(f"{for_video[0]}: is for a video; {args.source} holds keypoints already")
+    _check_cam(args)
     _check_ranges(args)
+
+
+def _check_cam(args: Lift) -> None:
+    if args.cam is None:
+        if args.cam_frame is not None:
+            raise BadInput("--cam-frame: says nothing without --cam; name a joint with that")
+        return
+    if args.cam not in JOINTS:
+        raise BadInput(f"--cam: {args.cam!r} is none of {', '.join(JOINTS)}{nearest(args.cam, JOINTS)}")
+    if args.runtime is not None:
+        raise BadInput("--cam: needs torch; leave --runtime out")
 
 
 def _check_camera(args: Lift) -> None:

@@ -8,21 +8,32 @@ Shape legend: ``t`` frames, 17 joints of Human3.6M.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
+from moga_st.analyse.gradcam import pose_cam
 from moga_st.data.pose.camera import normalise_screen
 from moga_st.data.pose.checks import Shot
 from moga_st.data.pose.keypoints import Keypoints
 from moga_st.data.pose.keypoints.filling import fill
 from moga_st.data.pose.keypoints.reading import read_keypoints
+from moga_st.data.pose.skeleton import JOINTS
 from moga_st.data.pose.smoothing import OneEuro
-from moga_st.errors import BadInput
+from moga_st.errors import BadInput, nearest
 from moga_st.export.load import load
-from moga_st.export.runtime import Runtime
-from moga_st.infer.person import is_person_lifter, lift_person, smooth_seen
+from moga_st.export.runtime import Runtime, Standing
+from moga_st.infer.person import (
+    assumed_focal_px,
+    is_person_lifter,
+    lift_person,
+    smooth_seen,
+    stride,
+    to_rays,
+    windows_of,
+)
 from moga_st.infer.windows import lift_overlapping, lift_windows
 from moga_st.models.lifter import Lifter, LifterConfig
 from moga_st.models.person import PersonLifter, PersonLifterConfig
@@ -73,19 +84,86 @@ def lift(
     net = check_lifter(weights if isinstance(weights, nn.Module) else load(Path(weights), device, runtime).net)
     keypoints = keypoints if isinstance(keypoints, Keypoints) else read_keypoints(Path(keypoints))
     if is_person_lifter(net):
-        points = keypoints.canonical_px
-        points = points if smooth is None else smooth_seen(points, keypoints.fps, smooth)
+        points = _canonical(keypoints, smooth)
         poses = lift_person(net, points, keypoints.size_px, keypoints.fps, device, focal_px)
     else:
         if focal_px is not None:
             raise BadInput("focal length: this lifter reads places in the image and takes none; `lifter` does")
-        points = keypoints.points_px.copy()
-        if smooth is not None:
-            points[..., :2] = smooth.smooth(points[..., :2], keypoints.fps)
-        size = torch.tensor(keypoints.size_px, dtype=torch.float32)
-        screen = normalise_screen(torch.from_numpy(points).float(), size)[..., : net.config.channels]
+        screen = _screen(keypoints, smooth, net.config.channels)
         poses = lift_overlapping(net, screen.to(device), net.config.frames, BATCH)
     return poses - poses[:, :1]
+
+
+def _canonical(keypoints: Keypoints, smooth: OneEuro | None) -> np.ndarray:
+    """What a lifter for everyone is given of a person: (t, 22, 3) in pixels."""
+    points = keypoints.canonical_px
+    return points if smooth is None else smooth_seen(points, keypoints.fps, smooth)
+
+
+def _screen(keypoints: Keypoints, smooth: OneEuro | None, channels: int) -> torch.Tensor:
+    """What a lifter that reads places in the image is given of a person: (t, 17, channels)."""
+    points = keypoints.points_px.copy()
+    if smooth is not None:
+        points[..., :2] = smooth.smooth(points[..., :2], keypoints.fps)
+    size = torch.tensor(keypoints.size_px, dtype=torch.float32)
+    return normalise_screen(torch.from_numpy(points).float(), size)[..., :channels]
+
+
+class CameFrom(NamedTuple):
+    """What a lifted joint came from."""
+
+    joint: str
+    frame: int
+    """Its frame, counted from 1."""
+    frames: np.ndarray
+    """(n,): those of the window that it was lifted in, counted from 1."""
+    heat: np.ndarray
+    """(n, 17) in [0, 1]: how much each frame's keypoints had a part in it."""
+
+
+def came_from(
+    net: nn.Module,
+    keypoints: Keypoints,
+    joint: str,
+    frame: int | None = None,
+    device: torch.device | str = "cpu",
+    smooth: OneEuro | None = None,
+    focal_px: float | None = None,
+) -> CameFrom:
+    """What a joint of one frame came from; see :func:`moga_st.analyse.gradcam.pose_cam`.
+
+    Args:
+        joint: its name, as :data:`moga_st.data.pose.skeleton.JOINTS` has it.
+        frame: counted from 1; the middle one if left out.
+
+    Raises:
+        BadInput: no such joint or frame, or a network that torch does not run.
+    """
+    device, net, t = torch.device(device), check_lifter(net), len(keypoints.points_px)
+    if isinstance(net, Standing):
+        raise BadInput("what a joint came from is seen in torch alone; leave the runtime out")
+    if joint not in JOINTS:
+        raise BadInput(f"joint: {joint!r} is none of {', '.join(JOINTS)}{nearest(joint, JOINTS)}")
+    i = t // 2 if frame is None else frame - 1
+    if not 0 <= i < t:
+        raise BadInput(f"frame: expected 1 to {t}, got {frame}")
+    length, every, at = net.config.frames, 1, None
+    before = length // 2
+    if is_person_lifter(net):
+        size, every = keypoints.size_px, stride(keypoints.fps)
+        focal_px = assumed_focal_px(size) if focal_px is None else focal_px
+        rays = to_rays(_canonical(keypoints, smooth), size, focal_px, keypoints.fps)[i % every :: every]
+        if net.config.last is not None:  # its window ends with the frame
+            before, at = length - 1, -1
+        numbers = i // every - before + np.arange(length)
+        window = windows_of(rays, numbers[:1], length, every / keypoints.fps)[0]
+    else:
+        numbers = i - before + np.arange(length)
+        window = _screen(keypoints, smooth, net.config.channels)[np.clip(numbers, 0, t - 1)]
+    heat = pose_cam(net, window.to(device), JOINTS.index(joint), at).cpu().numpy()
+    frames = numbers * every + i % every
+    there = (frames >= 0) & (frames < t)  # beyond the ends a frame is repeated
+    return CameFrom(joint, i + 1, frames[there] + 1, heat[there])
 
 
 def lift_shot(net: nn.Module, shot: Shot, device: torch.device, focal_px: float | None = None) -> np.ndarray:

@@ -17,7 +17,9 @@ from moga_st.data.pose.export.tables import write_csv, write_trc
 from moga_st.data.pose.keypoints import Keypoints
 from moga_st.data.video.clips import Video
 from moga_st.draw.pose import drawn_every, ordinal, save_lift
+from moga_st.draw.pose_heat import save_pose_heat
 from moga_st.errors import BadInput
+from moga_st.infer.lift import CameFrom
 
 WRITERS: dict[str, Callable[[Path, Motion], None]] = {
     "npz": write_npz,
@@ -45,6 +47,18 @@ def check_free(stems: Iterable[Path], suffixes: Sequence[str]) -> None:
     if there:
         more = f" and {len(there) - 1} more files" if len(there) > 1 else ""
         raise BadInput(f"{there[0]}{more}: there already; give another folder with `out`, or `overwrite`")
+
+
+def cam_stem(stem: Path) -> Path:
+    """Where the picture of what a joint came from goes, but for the suffix."""
+    return stem.with_name(f"{stem.name}_cam")
+
+
+def write_cam(stem: Path, k: Keypoints, found: CameFrom, source: str) -> list[Path]:
+    """Write the picture of what a person's joint came from."""
+    told = f"{source}, person {k.person}: what {found.joint} of frame {found.frame} came from"
+    points = k.points_px[found.frames - 1]
+    return save_pose_heat(cam_stem(stem), points, found.heat, found.frames.tolist(), found.frame, found.joint, told)
 
 
 def write_lifted(

@@ -75,11 +75,16 @@ def lift_person(
         BadInput: see :func:`to_rays`.
     """
     rays = to_rays(keypoints_px, size_px, assumed_focal_px(size_px) if focal_px is None else focal_px, fps)
-    every = max(1, math.ceil(fps / MAX_FPS - 1e-6))
+    every = stride(fps)
     out = np.zeros((len(rays), 17, 3), np.float32)
     for first in range(min(every, len(rays))):
         out[first::every] = _lift(net, rays[first::every], every / fps, device, overlap)
     return out
+
+
+def stride(fps: float) -> int:
+    """Every so many frames are a window's, so that it has no more a second than the lifter has seen."""
+    return max(1, math.ceil(fps / MAX_FPS - 1e-6))
 
 
 def _lift(net: PersonLifter, rays: Tensor, interval_s: float, device: torch.device, overlap: bool) -> np.ndarray:

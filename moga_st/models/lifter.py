@@ -132,6 +132,7 @@ class JointGrid(nn.Module):
         super().__init__()
         self.patch = patch
         self.embed = embed
+        self.grid = nn.Identity()  # the whole input on the grid goes through it, so that it can be asked for
         self.joint = nn.Parameter(torch.zeros(1, width, 1, JOINT_COUNT))
         nn.init.trunc_normal_(self.joint, std=0.02)
         self.layers = nn.Sequential()
@@ -208,7 +209,7 @@ class Lifter(JointGrid):
         # where a joint is in the image, and where it is on the body
         x = torch.cat([keypoints, keypoints[..., :2] - keypoints[:, :, HIP : HIP + 1, :2]], -1)
         x = self.embed(rearrange(x.index_select(2, self.order), "b (n p) j c -> b (p c) n j", p=self.patch))
-        x = self.frames(x)
+        x = self.frames(self.grid(x))
         return self.norm(x[:, :, t // 2 : t // 2 + 1] if self.config.centre_only else x[:, :, :t])
 
     def forward(self, keypoints: Tensor) -> Tensor:

@@ -160,7 +160,7 @@ class PersonLifter(JointGrid):
         x = self.embed(rearrange(x, "b (n p) j c -> b (p c) n j", p=patch))
         face = rearrange(seen.keypoints.index_select(2, self.face), "b (n p) k c -> b (p k c) n 1", p=patch)
         face = rearrange(self.embed_face(face), "b (two c) n 1 -> b two c n 1", two=2)
-        x = x + (face * self.head_place[:, None, None]).sum(1)
+        x = self.grid(x + (face * self.head_place[:, None, None]).sum(1))
         first = 0 if self.config.last is None else max(0, t - self.config.last)
         x = self.norm(self.frames(x)[:, :, first:t]).float()
         pose = rearrange(self.head(x), "b c t j -> b t j c").float().index_select(2, self.inverse)

@@ -11,6 +11,7 @@ from moga_st.analyse.gradcam import clip_cam, pose_cam, spread
 from moga_st.cli import main
 from moga_st.errors import BadInput
 from moga_st.models.lifter import BODY_ORDER, LifterConfig
+from moga_st.models.person import PersonLifterConfig
 from moga_st.models.simvp import MogaTranslatorConfig, SimVPConfig
 
 
@@ -79,6 +80,33 @@ def test_the_poses_map_lies_on_the_joints_of_the_input():
             assert found[t, joint] == pytest.approx(slow[t // 3, place].item(), abs=1e-6)
     with pytest.raises(BadInput, match="joint: expected 0 to 16"):
         pose_cam(net, keypoints, 17)
+
+
+def test_the_map_of_a_lifter_for_everyone_has_the_face_in_it():
+    torch.manual_seed(0)
+    net = PersonLifterConfig(frames=9, width=32, depth=1).build().eval()
+    for parameter in net.parameters():  # a new network's attention is the identity, which would hide mistakes
+        torch.nn.init.normal_(parameter, std=0.2)
+    keypoints = torch.rand(9, 22, 4)
+    kept = {}
+
+    def keep(_: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        args[0].retain_grad()
+        kept["map"] = args[0]
+
+    hook = net.layers.register_forward_pre_hook(keep)
+    pose = net(keypoints[None])[0, 2]
+    (pose[10] - pose[0]).norm().backward()
+    hook.remove()
+    grad, maps = kept["map"].grad[0], (kept["map"] - net.joint).detach()[0]  # the joint's own name is no input
+    slow = (grad * maps).sum(0).clamp(min=0)
+    slow = slow / slow.max()
+    found = pose_cam(net, keypoints, 10, at=2)
+    for place, joint in enumerate(BODY_ORDER):
+        torch.testing.assert_close(found[::3, joint], slow[:, place])
+    faceless = keypoints.clone()
+    faceless[:, 17:] = 0
+    assert not torch.allclose(pose_cam(net, faceless, 10, at=2), found)
 
 
 def test_predict_draws_it(tmp_path, capsys):
