@@ -5,7 +5,7 @@ READY := .venv/.ready
 
 VENDOR := moga_st/report/front/vendor
 
-.PHONY: demo test test-browser test-bundle test-mmpose test-mediapipe test-onnx site lint fuzz kill
+.PHONY: demo test test-notebook test-browser test-bundle test-mmpose test-mediapipe test-onnx site lint fuzz kill
 
 demo: $(READY)  ## train, evaluate and draw: video prediction on real digits, then poses of a generated body
 	run=$$($(BIN)/moga-st train mmnist_demo) && $(BIN)/moga-st eval "$$run"
@@ -13,6 +13,9 @@ demo: $(READY)  ## train, evaluate and draw: video prediction on real digits, th
 
 test: $(READY)  ## the whole suite
 	$(BIN)/python -m pytest
+
+test-notebook: $(READY)  ## examples/tour.ipynb, from its first cell to its last
+	MOGA_ST_NOTEBOOK=1 $(BIN)/python -m pytest tests/test_notebook.py
 
 test-browser: $(READY)  ## the report's pages in a real browser: needs chromium (apt-get install chromium)
 	MOGA_ST_BROWSER=1 $(BIN)/python -m pytest tests/report/test_browser.py
