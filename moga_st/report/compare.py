@@ -180,7 +180,9 @@ def add_lead_times(page: Page, results: Sequence[Result], letter: str) -> None:
             for name, row in rows.items()
             if metric in row.by.get("frame", {})
         }
-    page.add("lead", f"By lead time, protocol {letter}", x="frames ahead", at=at, metrics=metrics, equal=True)
+    meanings = [list(c) for c in known[0].facts.get("conventions", {}).items() if c[0] in metrics]
+    about = {"conventions": meanings, "equal": True}
+    page.add("lead", f"By lead time, protocol {letter}", x="frames ahead", at=at, metrics=metrics, **about)
 
 
 def add_same_examples(page: Page, results: Sequence[Result], groups: Sequence[str], data: Path | None) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,7 +77,7 @@ def add_same_clips(page: Page, title: str, groups: Sequence[dict[str, PredictedC
             for view, rows in rgb_rows(clip).items():
                 own = {row if row in ("input", "truth") else f"{row}, {name}": x for row, x in rows.items()}
                 views.setdefault(view, {}).update({k: v for k, v in own.items() if k not in views.get(view, {})})
-        found.append(_clip(page, next(iter(group.values())), views, budget))
+        found.append({**_clip(page, next(iter(group.values())), views, budget), "title": _titles(group)})
     page.add("clips", title, text=text, examples=found)
 
 
@@ -188,8 +188,13 @@ def add_same_lifted(page: Page, title: str, groups: Sequence[dict[str, LiftedCli
             truth = None if e.truth_m is None else e.truth_m + aside
             people.append(Person(name, 0, e.poses_m + aside, truth, e.keypoints_px if i == 0 else None))
         first = next(iter(group.values()))
-        stages.append(stage(page, first.name, first.title, first.fps, first.size_px, people))
+        stages.append(stage(page, first.name, _titles(group), first.fps, first.size_px, people))
     add_stages(page, title, stages, text)
+
+
+def _titles(group: Mapping[str, PredictedClip | LiftedClip]) -> str:
+    """What each result's example says of itself, its score above all."""
+    return "; ".join(f"{name}: {example.title}" for name, example in group.items())
 
 
 def add_stages(page: Page, title: str, stages: Sequence[dict[str, Any]], text: str = "") -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from moga_st.data.pose.skeleton import BONES, JOINTS
 from moga_st.report.examples import Kept
 from moga_st.report.media import add_examples
 from moga_st.report.page import MAX_MB, Page
-from moga_st.report.results import Result, plain, size_of
+from moga_st.report.results import Result, plain, size_of, spelled
 from moga_st.scores import Score, Scores
 
 RATE_LINES = 20
@@ -27,7 +26,7 @@ def result_page(result: Result, examples: Kept | None = None, max_mb: float = MA
         missing: why there are none, if somebody may expect some.
     """
     data = result.facts.get("data") or result.facts.get("digits") or result.facts.get("images") or ""
-    page = Page(result.name, str(data), max_mb)
+    page = Page(result.name, "; ".join(filter(None, [str(data), _commits(result)])), max_mb)
     add_summary(page, result)
     if result.lines:
         page.add("curves", "Training", charts=training_charts(page, [result]))
@@ -41,6 +40,12 @@ def result_page(result: Result, examples: Kept | None = None, max_mb: float = MA
         add_scores(page, result.scores, result.facts, result.split)
     add_provenance(page, result)
     return page
+
+
+def _commits(result: Result) -> str:
+    """Which commits it was trained by, shortly."""
+    known = [session["git"]["commit"][:8] for session in result.sessions if (session.get("git") or {}).get("commit")]
+    return f"trained by commit {', '.join(dict.fromkeys(known))}" if known else ""
 
 
 def add_summary(page: Page, result: Result) -> None:
@@ -172,20 +177,22 @@ def add_scores(page: Page, scores: Scores, facts: dict[str, Any], split: str) ->
     columns = [{"name": "predictor"}, *({"name": m} for m in metrics)]
     page.add("table", f"Scores, {split} set", columns=columns, rows=rows, conventions=conventions)
     for kind, by in scores.model.by.items():
-        _add_breakdown(page, kind, list(by), scores)
+        _add_breakdown(page, kind, list(by), scores, conventions)
 
 
-def _add_breakdown(page: Page, kind: str, metrics: list[str], scores: Scores) -> None:
+def _add_breakdown(page: Page, kind: str, metrics: list[str], scores: Scores, conventions: list[list[str]]) -> None:
     rows = {name: row for name, row in scores.rows.items() if kind in row.by}
     values = {m: {name: _parts(row, kind, m) for name, row in rows.items() if m in row.by[kind]} for m in metrics}
+    about = {"conventions": [c for c in conventions if c[0] in metrics]}
     parts = list(dict.fromkeys(p for of in values.values() for one in of.values() for p in one))
     if kind == "joint" and set(parts) <= set(JOINTS):
         skeleton = {"joints": list(JOINTS), "bones": [list(b) for b in BONES]}
-        page.add("body", "By joint", metrics=values, **skeleton)
+        page.add("body", "By joint", metrics=values, **skeleton, **about)
     elif all(p.isdigit() for p in parts):
         at = sorted(map(int, parts))
         lists = {m: {n: [one.get(str(i)) for i in at] for n, one in of.items()} for m, of in values.items()}
-        page.add("lead", f"By {'lead time' if kind == 'frame' else kind}", x="frames ahead", at=at, metrics=lists)
+        title = f"By {'lead time' if kind == 'frame' else kind}"
+        page.add("lead", title, x="frames ahead", at=at, metrics=lists, **about)
     else:
         first = metrics[0]
         columns = [{"name": kind}, *({"name": m, "bar": m == first} for m in metrics)]
@@ -195,7 +202,7 @@ def _add_breakdown(page: Page, kind: str, metrics: list[str], scores: Scores) ->
         for part in parts:
             own = [values[m].get("model", {}).get(part) for m in metrics]
             table.append({"cells": [part, *own, *(values[first].get(name, {}).get(part) for name in others)]})
-        page.add("table", f"By {kind}", columns=columns, rows=table)
+        page.add("table", f"By {kind}", columns=columns, rows=table, **about)
 
 
 def _parts(row: Score, kind: str, metric: str) -> dict[str, float | None]:
@@ -247,11 +254,6 @@ def _flat(facts: dict[str, Any], skip: Sequence[str] = ()) -> list[list[Any]]:
             rows += [[f"{name}: {k}".replace("_", " "), v] for k, v in _flat(value)]
         else:
             text = ", ".join(map(str, value)) if isinstance(value, list) else value
-            text = json.dumps(text) if isinstance(text, dict) else text
+            text = json.dumps(text) if isinstance(text, dict) else spelled(text) if isinstance(text, bool) else text
             rows.append([name.replace("_", " "), str(text) if not isinstance(text, (int, float)) else text])
     return rows
-
-
-def page_path(folder: Path) -> Path:
-    """Where a run's page lies."""
-    return folder / "report.html"

@@ -8,39 +8,40 @@ import contextlib
 import io
 import json
 import os
-import shutil
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from moga_st.data.pose.skeleton import JOINTS
 from moga_st.draw.pose import LiftedClip
 from moga_st.draw.video import PredictedClip
+from moga_st.report.compare import add_pareto
 from moga_st.report.made import lift_page, prediction_page
 from moga_st.report.media import Person, add_clips, add_lifted, add_stages, stage
 from moga_st.report.page import Page
+from moga_st.report.pages import add_scores
+from moga_st.report.results import read_run
 from moga_st.report.serve import follow
 from moga_st.report.write import page_of
+from moga_st.scores import Score, Scores
 from tests.report.bodies import motion, walking
 from tests.report.test_page import HOSTILE
 
 if not os.environ.get("MOGA_ST_BROWSER"):
     pytest.skip("`make test-browser` runs these, with Chromium", allow_module_level=True)
-from playwright import sync_api  # here alone must it be installed
+from tests.report.browse import PATIENCE_MS, chromium  # here alone must playwright be installed
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-DRAWING = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(DRAWING))
-        yield chromium
-        chromium.close()
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def show(browser, tmp_path):
 
         def show(page, viewport=WIDE, **context):
             made = browser.new_context(viewport=viewport, offline=isinstance(page, Page), **context)
-            made.set_default_timeout(120_000)  # of a machine that does much else besides
+            made.set_default_timeout(PATIENCE_MS)
             stack.callback(made.close)
             tab = made.new_page()
             tab.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
@@ -210,6 +211,9 @@ def test_the_3d_view_is_not_blank_turns_when_dragged_and_follows_the_slider(show
     ground = first[14, 14]  # a corner, where nobody stands
     share = (np.abs(first - ground).max(-1) > 40).mean()
     assert 0.01 < share < 0.6
+    person = (np.abs(first - ground).max(-1) > 60).any(1)  # no part of them is beyond the edge
+    assert not person[:4].any()
+    assert person[4:].any()
     orange = (first[..., 0] - first[..., 2] > 60).sum()
     blue = (first[..., 2] - first[..., 0] > 60).sum()
     assert min(orange, blue) > 100  # both sides are there
@@ -244,11 +248,11 @@ def test_several_people_share_one_time_and_invented_frames_and_contacts_are_mark
     slider, where = tab.get_by_label("Frame", exact=True), tab.locator(".where")
     assert slider.get_attribute("max") == "29"
     slider.fill("6")
-    assert where.inner_text() == "0.24 s, frame 7 of 30, 1 people (not seen: invented)"
+    assert where.inner_text() == "0.24 s, frame 7 of 30, 1 of 2 people (not seen: invented)"
     slider.fill("20")
-    assert where.inner_text() == "0.80 s, frame 21 of 30, 1 people"
+    assert where.inner_text() == "0.80 s, frame 21 of 30, 1 of 2 people"
     slider.fill("12")
-    assert where.inner_text() == "0.48 s, frame 13 of 30, 2 people"
+    assert where.inner_text() == "0.48 s, frame 13 of 30, 2 of 2 people"
     for i in (0, 29):  # the video is on the same slider
         slider.fill(str(i))
         assert drawn(tab, "canvas.flat")[3, 3, 0] == pytest.approx(30 + 6 * i, abs=5)
@@ -330,7 +334,15 @@ def test_pages_fit_their_width_and_name_what_they_show(show, runs, viewport, sch
     _, first, _ = runs
     page = page_of([first])
     add_lifted(page, "Poses", [LiftedClip("best", "a pose", *walking())])
+    scores = Score({"mpjpe": 1.0}, {k: {"mpjpe": dict.fromkeys(JOINTS, 12.345)} for k in ("joint", "action")})
+    of_joints = Scores(scores, {f"a baseline of a long name {i}": scores for i in range(3)})
+    add_scores(page, of_joints, {"conventions": {"mpjpe": "protocol #1, mm"}}, "test")
+    add_pareto(
+        page, [replace(read_run(first), name=f"result {i}", parameters=10**i) for i in (3, 5)], "AB", [0, 1], "mse"
+    )
     tab = show(page, viewport, color_scheme=scheme, reduced_motion="reduce")
+    assert tab.get_by_text("mpjpe: protocol #1, mm").is_visible()  # beside the body
+    assert not tab.locator("section[aria-label=Poses] canvas.marks").is_visible()  # there is nothing to mark
     tab.wait_for_selector("section[data-ready]")
     plots(tab)
     assert tab.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
@@ -339,6 +351,36 @@ def test_pages_fit_their_width_and_name_what_they_show(show, runs, viewport, sch
         .filter((e) => !(e.getAttribute('aria-label') || e.getAttribute('alt') || e.textContent.trim()))
         .map((e) => e.outerHTML.slice(0, 120))"""
     assert tab.evaluate(unnamed) == []
+
+
+def test_what_was_turned_stays_so_when_colours_change(show):
+    page = Page("poses")
+    add_lifted(page, "Poses", [LiftedClip("best", "a pose", *walking())])
+    tab = show(page)
+    tab.wait_for_selector("[data-ready]")
+    canvas = tab.locator("canvas.space")
+    front = pixels(canvas)
+    tab.get_by_role("button", name="Side").click()
+    tab.wait_for_timeout(500)
+    side = pixels(canvas)
+    assert (np.abs(side - front).max(-1) > 40).mean() > 0.01
+    for scheme in ("dark", "light"):
+        tab.emulate_media(color_scheme=scheme)
+        tab.wait_for_timeout(500)
+    assert (np.abs(pixels(canvas) - side).max(-1) > 40).mean() < 0.001
+
+
+def test_tabs_are_chosen_by_arrows(show):
+    page = Page("clips")
+    add_clips(page, "Examples", [clip(), clip("median", "median of 9"), clip("worst", "worst of 9")])
+    tab = show(page)
+    tab.wait_for_selector("[data-ready]")
+    tab.get_by_role("tab", name="best").focus()
+    for key, chosen in (("ArrowRight", "median"), ("End", "worst"), ("ArrowRight", "best"), ("ArrowLeft", "worst")):
+        tab.keyboard.press(key)
+        assert tab.locator("[role=tab][aria-selected=true]").inner_text() == chosen
+        assert tab.evaluate("document.activeElement.textContent") == chosen
+        until(tab, f"document.querySelector('h3').textContent.startsWith('{chosen}')")
 
 
 def test_a_page_prints_on_white_without_its_controls(show, runs):
@@ -350,3 +392,6 @@ def test_a_page_prints_on_white_without_its_controls(show, runs):
     assert not tab.locator(".controls").first.is_visible()
     assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert len(tab.pdf()) > 20_000
+    tab.set_viewport_size({"width": 700, "height": 1000})  # paper: what was drawn for a wider screen must fit too
+    tab.wait_for_timeout(300)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 700

@@ -13,7 +13,7 @@ from moga_st.draw.images import ClassifiedImage
 from moga_st.draw.pose import LiftedClip
 from moga_st.draw.video import PredictedClip
 from moga_st.report.made import lift_page, prediction_page
-from moga_st.report.media import add_examples, encode
+from moga_st.report.media import add_examples, add_same_lifted, encode
 from moga_st.report.page import Page
 from moga_st.spec import InputSpec
 from tests.report.bodies import motion, walking
@@ -80,6 +80,27 @@ def test_poses_are_whole_millimetres():
         found = np.frombuffer(base64.b64decode(page.blobs[packed["blob"]]), "<i2").reshape(packed["shape"])
         np.testing.assert_allclose(found / 1000, expected, atol=0.0005 + 1e-9)
     assert page.sections[0]["joints"] == list(JOINTS)
+
+
+def test_the_same_people_stand_side_by_side_each_with_its_truth():
+    keypoints, size, fps, made, truth = walking()
+    lifted = {
+        "a": LiftedClip("median", "median of 9, MPJPE 20.0 mm", keypoints, size, fps, made, truth),
+        "b": LiftedClip("sequence 4", "sequence 4, MPJPE 0.0 mm", keypoints, size, fps, truth, truth),
+    }
+    page = Page("poses")
+    add_same_lifted(page, "Poses", [lifted])
+    (stage,) = page.sections[0]["stages"]
+    assert stage["title"] == "a: median of 9, MPJPE 20.0 mm; b: sequence 4, MPJPE 0.0 mm"
+    assert [person["name"] for person in stage["people"]] == ["a", "b"]
+    a, b = (
+        {k: np.frombuffer(base64.b64decode(page.blobs[person[k]["blob"]]), "<i2") for k in ("poses", "truth")}
+        for person in stage["people"]
+    )
+    moved = (b["truth"] - a["truth"]).reshape(-1, 3)
+    np.testing.assert_array_equal(moved, np.broadcast_to([1300, 0, 0], moved.shape))
+    np.testing.assert_array_equal(b["poses"], b["truth"])
+    assert "keypoints" not in stage["people"][1]  # both have the same, which is drawn once
 
 
 def test_images_are_pictures_with_their_titles_for_alternatives():

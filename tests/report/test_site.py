@@ -9,7 +9,7 @@ import pytest
 
 from moga_st.errors import BadInput
 from moga_st.report import site
-from moga_st.report.results import read_record
+from moga_st.report.results import read_record, size_of
 
 ROOT = Path(__file__).parents[2]
 RECORDS = ROOT / "experiments" / "records"
@@ -79,6 +79,27 @@ def figures(text: str):
                     yield f"{row[0]} ({record}), {column}", figure, score.means[metric]
 
 
+def costs(text: str):
+    """The figures of README's tables that say what a result cost: place, figure as written, and the record's own."""
+    for table in tables(text):
+        for row in table[1:]:
+            names = re.findall(r"\]\(experiments/records/(\w+)\.json\)", " ".join(row))
+            for name in names:
+                result = read_record(RECORDS / f"{name}.json")
+                parameters, _ = size_of(result)
+                config = result.config
+                known = {
+                    r"([\d.]+) M\b": None if parameters is None else parameters / 1e6,
+                    r"([\d,]+) updates": config["steps"],
+                    r"([\d,]+) sequences": config["steps"] * config["batch_size"],
+                    r"(\d+) h \d+ min": None if result.seconds is None else result.seconds // 3600,
+                    r"\d+ h (\d+) min": None if result.seconds is None else round(result.seconds % 3600 / 60),
+                }
+                for pattern, value in known.items():
+                    for figure in re.findall(pattern, f"{row[0]} | {row[2]}") if value is not None else []:
+                        yield f"{row[0]} ({name}): {pattern}", figure, value
+
+
 def test_readmes_figures_are_those_of_the_records():
     found = list(figures((ROOT / "README.md").read_text(encoding="utf-8")))
     assert len(found) > 40
@@ -86,6 +107,15 @@ def test_readmes_figures_are_those_of_the_records():
         f"{place}: {figure}, the record has {value}" for place, figure, value in found if not agrees(figure, value)
     ]
     assert wrong == []
+
+
+def test_what_readme_says_of_costs_is_in_the_records():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = list(costs(text))
+    assert len(found) >= 12
+    assert [f for f in found if not agrees(f[1], f[2])] == []
+    changed = text.replace("2,265 updates", "2,256 updates").replace("1.45 M", "1.54 M")
+    assert len([f for f in costs(changed) if not agrees(f[1], f[2])]) == 2
 
 
 def test_the_comparison_finds_a_wrong_figure():

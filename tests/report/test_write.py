@@ -44,6 +44,18 @@ def test_a_runs_curves_are_the_lines_of_its_log(runs):
     np.testing.assert_allclose(unpacked(page, series["y"]), expected)
 
 
+def test_a_page_says_at_its_head_what_was_trained_on_what_by_which_commit(runs):
+    _, first, _ = runs
+    content = json.loads((first / "run.json").read_text())
+    (session,) = content["sessions"]
+    content["sessions"] = [session | {"git": {"commit": c * 40}} for c in "112"]
+    (first / "run.json").write_text(json.dumps(content))
+    page = page_of([first], examples="none")
+    assert page.title == content["config"]["name"]
+    assert page.subtitle.startswith(str(content["facts"].get("data") or content["facts"].get("digits")))
+    assert page.subtitle.endswith("; trained by commit 11111111, 22222222")
+
+
 def test_a_runs_scores_and_lead_times_are_those_of_its_eval(runs):
     _, first, _ = runs
     record = json.loads((first / "eval" / "eval.json").read_text())

@@ -11,7 +11,7 @@ const LABELS = { Hip: [0, 24, "middle"], Thorax: [0, 21, "middle"], Spine: [12, 
 
 moga.draws.body = (section, node) => {
   const names = Object.keys(section.metrics);
-  const holder = moga.el("div", { class: "body" });
+  const holder = moga.el("div", { class: "body" }), note = moga.el("p", { class: "note" });
   const draw = (metric) => {
     const rows = section.metrics[metric], values = rows.model;
     const known = section.joints.map((joint) => values[joint]).filter((v) => v !== null && v !== undefined);
@@ -37,9 +37,10 @@ moga.draws.body = (section, node) => {
       title: metric, columns: [{ name: "joint" }, ...others.map((name) => ({ name, bar: name === "model" }))],
       rows: section.joints.map((joint) => ({ cells: [joint, ...others.map((name) => rows[name][joint])] })),
     }, table);
+    note.textContent = moga.meaning(section, metric);
     holder.replaceChildren(svg, table);
   };
   if (names.length > 1) node.append(moga.tabs(names, (i) => draw(names[i]), "Metric"));
-  node.append(holder);
+  node.append(note, holder);
   draw(names[0]);
 };

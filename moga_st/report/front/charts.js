@@ -154,16 +154,17 @@ moga.draws.lead = (section, node) => {
     title: metric, x: section.x,
     series: Object.entries(section.metrics[metric]).map(([name, values], i) => ({ name, x: section.at, y: values, colour: section.equal ? i : i === 0 ? 0 : i + 4, dash: !section.equal && i > 0 })),
   });
-  const holder = moga.el("div", { class: "charts one" });
+  const holder = moga.el("div", { class: "charts one" }), note = moga.el("p", { class: "note" });
   const draw = () => {
     const chart = chartOf();
+    note.textContent = moga.meaning(section, metric);
     const figure = figureOf(metric, spoken(chart));
     plotIn(figure, () => curvesOf(chart, { whole: true }));
     figure.append(numbersOf(chart));
     holder.replaceChildren(figure);
   };
   if (names.length > 1) node.append(moga.tabs(names, (i) => { metric = names[i]; draw(); }, "Metric"));
-  node.append(holder);
+  node.append(note, holder);
   draw();
 };
 

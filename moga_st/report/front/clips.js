@@ -47,6 +47,8 @@ moga.draws.clips = (section, node) => {
     pen.strokeStyle = "#0b66c3";
     pen.lineWidth = 3;
     pen.strokeRect(now * (side + gap) - 1, 0, side + 2, canvas.height);
+    const left = now * (side + gap); // a strip wider than the screen is moved to where its frame is
+    if (left < strip.scrollLeft || left + side > strip.scrollLeft + strip.clientWidth) strip.scrollLeft = left - (strip.clientWidth - side) / 2;
   };
   const layStrip = () => {
     const first = rows.input.images[0];
@@ -83,13 +85,14 @@ moga.draws.clips = (section, node) => {
     example = section.examples[i];
     channel = 0;
     title.textContent = example.title;
+    title.hidden = example.title === document.title; // the page's own name is above already
     channels.replaceChildren(...(example.channels.length > 1 ? [moga.tabs(example.channels.map((c) => c.name), (k) => { channel = k; load(); }, "Channel")] : []));
     load();
   };
   if (section.examples.length > 1) node.append(moga.tabs(section.examples.map((e) => e.name), pick, "Example"));
   node.append(title, channels, panels, player.node, strip,
     section.examples.some((e) => e.channels[0].rows.some((r) => r.role === "error"))
-      ? moga.el("p", { class: "note" }, "Error: white where equal, red where the prediction is too high, blue where it is too low. The strip shows all frames, rows from above as the panels; pick one to see it large.")
+      ? moga.el("p", { class: "note" }, "Error: white where equal, red where the prediction is too high, blue where it is too low. The strip shows all frames, rows from above as the panels", moga.el("span", { class: "screen" }, "; pick one to see it large"), ".")
       : null);
   pick(0);
 };

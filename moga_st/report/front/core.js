@@ -42,11 +42,10 @@ moga.number = (value) => {
   return value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 };
 
-moga.seconds = (value) => {
-  if (!(value >= 0)) return "–";
-  if (value < 60) return `${value < 10 ? value.toFixed(1) : Math.round(value)} s`;
-  if (value < 3600) return `${Math.floor(value / 60)} min ${Math.round(value % 60)} s`;
-  return `${Math.floor(value / 3600)} h ${Math.round((value % 3600) / 60)} min`;
+/** What a metric measures, as the result's own conventions say it. */
+moga.meaning = (section, metric) => {
+  const text = (section.conventions ?? []).find(([name]) => name === metric)?.[1];
+  return text ? `${metric}: ${text}` : "";
 };
 
 /** The value of a CSS variable now: light, dark or print. */
@@ -65,12 +64,21 @@ moga.savePicture = (canvas, name) => {
   }, "image/png");
 };
 
-/** Buttons of which one is chosen. */
+/** Buttons of which one is chosen, also by arrows; Tab goes past them, as readers of a screen expect. */
 moga.tabs = (names, choose, label) => {
   const buttons = names.map((name, i) =>
-    moga.el("button", { class: "do", type: "button", role: "tab", "aria-selected": String(i === 0), onclick: () => pick(i) }, name));
+    moga.el("button", {
+      class: "do", type: "button", role: "tab", "aria-selected": String(i === 0), tabindex: i === 0 ? 0 : -1, onclick: () => pick(i),
+      onkeydown: (event) => {
+        const to = { ArrowRight: i + 1, ArrowLeft: i - 1, Home: 0, End: -1 }[event.key];
+        if (to === undefined) return;
+        event.preventDefault();
+        buttons.at(to % names.length).focus();
+        pick((to + names.length) % names.length);
+      },
+    }, name));
   const pick = (i) => {
-    buttons.forEach((button, k) => button.setAttribute("aria-selected", String(k === i)));
+    buttons.forEach((button, k) => { button.setAttribute("aria-selected", String(k === i)); button.tabIndex = k === i ? 0 : -1; });
     choose(i);
   };
   return moga.el("div", { class: "tabs", role: "tablist", "aria-label": label }, buttons);

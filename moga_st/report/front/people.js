@@ -90,7 +90,8 @@ moga.draws.people = (section, node) => {
   const describe = (i) => {
     const actors = view?.actors ?? [];
     const lost = actors.filter((a) => i >= a.start && a.isInvented(i - a.start)).length;
-    const shown = stage.people.length > 1 ? `, ${actors.filter((a) => i >= a.start && i < a.start + a.count).length} people` : "";
+    const there = actors.filter((a) => i >= a.start && i < a.start + a.count).length;
+    const shown = stage.people.length > 1 ? `, ${there} of ${stage.people.length} people` : "";
     return `${seconds(i)}, frame ${i + 1} of ${stage.frames}${shown}${lost ? " (not seen: invented)" : ""}`;
   };
   const show = (i) => {
@@ -136,9 +137,9 @@ moga.draws.people = (section, node) => {
   const pick = async (i) => {
     stage = section.stages[i];
     title.textContent = stage.title;
+    title.hidden = stage.title === document.title; // the page's own name is above already
     about.textContent = stage.note ?? "";
     warnings.replaceChildren(...(stage.warnings ?? []).map((w) => moga.el("div", { class: "warning" }, w)));
-    if (view) view.follow = false;
     view?.load(stage);
     hasFlat = await painter.load(stage);
     flat.hidden = !hasFlat;
@@ -173,8 +174,8 @@ moga.draws.people = (section, node) => {
     some("truth") ? swatch("ghost", "truth: thin") : null,
     some("contacts") ? swatch("good", "foot stands: ring on the floor, and under the slider") : null,
     some("invented") ? swatch("warn", "not seen, invented: pale, and broken bar under the slider") : null,
-    moga.el("li", {}, "Drag turns the view; click into it, then the wheel zooms.")), warnings, about);
+    moga.el("li", { class: "screen" }, "Drag turns the view; click into it, then the wheel zooms.")), warnings, about);
   pick(0);
-  moga.recolour(node, () => { view?.load(stage); player.go(player.at()); });
+  moga.recolour(node, () => { view?.load(stage, true); player.go(player.at()); });
   node.addEventListener("gone", () => view?.end());
 };

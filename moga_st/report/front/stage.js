@@ -4,8 +4,8 @@
 const SIDES = ["trunk", "left", "right"]; // colours; left joints are balls, right joints are cubes
 const BONE = 0.022, JOINT = 0.036;
 
-/** A small picture of a word that always faces the reader. */
-const word = (text, colour, size = 0.09) => {
+/** A small picture of a word that always faces the reader, and is as large however far it is. */
+const word = (text, colour, size = 0.028) => {
   const canvas = moga.el("canvas", { width: 256, height: 64 }), pen = canvas.getContext("2d");
   pen.font = "bold 44px system-ui, sans-serif";
   pen.textAlign = "center";
@@ -15,7 +15,7 @@ const word = (text, colour, size = 0.09) => {
   pen.strokeText(text, 128, 34, 250);
   pen.fillStyle = colour;
   pen.fillText(text, 128, 34, 250);
-  const sprite = new three.Sprite(new three.SpriteMaterial({ map: new three.CanvasTexture(canvas), depthTest: false, transparent: true }));
+  const sprite = new three.Sprite(new three.SpriteMaterial({ map: new three.CanvasTexture(canvas), depthTest: false, transparent: true, sizeAttenuation: false }));
   sprite.scale.set(size * 4, size, 1);
   sprite.renderOrder = 2;
   return sprite;
@@ -56,7 +56,7 @@ const actorOf = (section, person, floor) => {
   const body = bodyOf(section, false), ghost = truth ? bodyOf(section, true) : null;
   const tags = [["L", "left", ["LWrist", "LFoot"]], ["R", "right", ["RWrist", "RFoot"]]].flatMap(([text, colour, joints]) =>
     joints.map((name) => ({ joint: section.joints.indexOf(name), sprite: word(text, moga.colour(colour)) })));
-  const name = section.many ? word(person.name, moga.colour("ink"), 0.14) : null;
+  const name = section.many ? word(person.name, moga.colour("ink"), 0.036) : null;
   const rings = contacts ? ["LFoot", "RFoot"].map((foot) => {
     const ring = new three.Mesh(new three.RingGeometry(0.075, 0.11, 28), new three.MeshBasicMaterial({ color: new three.Color(moga.colour("good")), side: three.DoubleSide }));
     group.add(ring);
@@ -72,6 +72,7 @@ const actorOf = (section, person, floor) => {
   group.add(body.group, ...(ghost ? [ghost.group] : []), ...tags.map((t) => t.sprite), ...(name ? [name] : []));
   return {
     group, count, start: person.start, points: body.points,
+    hip: (k) => new three.Vector3(poses[k * stride] / 1000, poses[k * stride + 1] / 1000, poses[k * stride + 2] / 1000),
     isInvented: (k) => Boolean(invented?.[k]),
     stands: (k) => ["left", "right"].filter((_, f) => contacts?.[2 * k + f]),
     show: (i, seen) => {
@@ -89,10 +90,15 @@ const actorOf = (section, person, floor) => {
       });
       line.visible = seen.path;
     },
-    bounds: () => {
+    bounds: () => { // of all frames; and how far joints get from the hip, seen from above
       const low = [Infinity, Infinity, Infinity], high = [-Infinity, -Infinity, -Infinity];
-      poses.forEach((v, i) => { low[i % 3] = Math.min(low[i % 3], v / 1000); high[i % 3] = Math.max(high[i % 3], v / 1000); });
-      return { low, high };
+      let around = 0;
+      poses.forEach((v, i) => {
+        low[i % 3] = Math.min(low[i % 3], v / 1000);
+        high[i % 3] = Math.max(high[i % 3], v / 1000);
+        if (i % 3 < 2) around = Math.max(around, Math.abs(v - poses[i - (i % stride) + (i % 3)]) / 1000);
+      });
+      return { low, high, around };
     },
     lowest: () => { // under all but a fiftieth of the frames, so that one bad frame does not sink the floor
       const lows = Array.from({ length: count }, (_, k) => {
@@ -115,6 +121,19 @@ const floorOf = (low, high, z) => {
   return new three.LineSegments(geometry, new three.LineBasicMaterial({ color: new three.Color(moga.colour("floor")) }));
 };
 
+/** The corners of a box. */
+const cornersOf = ({ low, high }) => Array.from({ length: 8 }, (_, i) => new three.Vector3(...[0, 1, 2].map((c) => (i >> c & 1 ? high : low)[c])));
+
+/** How far from `at` a viewer in the direction `back` must be to see all of some points. */
+const distanceOf = (points, at, back, camera) => {
+  const right = new three.Vector3(0, 0, 1).cross(back).normalize(), up = back.clone().cross(right);
+  const tall = Math.tan(camera.fov / 2 * Math.PI / 180), wide = tall * camera.aspect;
+  return Math.max(0.5, ...points.map((point) => {
+    const arm = point.clone().sub(at);
+    return arm.dot(back) + Math.max(Math.abs(arm.dot(right)) / wide, Math.abs(arm.dot(up)) / tall);
+  }));
+};
+
 /** A stage on a canvas. Throws where the browser gives no WebGL. */
 moga.stageOn = (canvas, section) => {
   const renderer = new three.WebGLRenderer({ canvas, antialias: true, alpha: true });
@@ -126,8 +145,20 @@ moga.stageOn = (canvas, section) => {
   const controls = new three.OrbitControls(camera, canvas);
   controls.enableDamping = false;
   const self = { camera, controls, seen: { truth: true, letters: true, path: true }, follow: false, actors: [] };
-  let scene = new three.Scene(), now = 0, middle = new three.Vector3(), reach = 1, pending = 0;
-  const before = new three.Vector3();
+  let scene = new three.Scene(), now = 0, middle = new three.Vector3(), box = null, around = 1, pending = 0;
+
+  const hipsAt = (i) => self.actors.filter((a) => i >= a.start && i < a.start + a.count).map((a) => a.hip(i - a.start).setZ(middle.z));
+  /** The middle of those who are there in a frame; null if nobody is. */
+  const centreAt = (i) => {
+    const hips = hipsAt(i);
+    return hips.length ? hips.reduce((sum, hip) => sum.add(hip), new three.Vector3()).divideScalar(hips.length) : null;
+  };
+  /** How far from that middle they get, in three of four frames. */
+  const reachOf = (frames) => {
+    const centres = Array.from({ length: frames }, (_, i) => centreAt(i));
+    const reaches = centres.flatMap((centre, i) => (centre ? [Math.max(...hipsAt(i).map((hip) => hip.distanceTo(centre)))] : []));
+    return reaches.sort((a, b) => a - b)[Math.floor(0.75 * (reaches.length - 1))];
+  };
 
   const render = () => {
     pending ||= requestAnimationFrame(() => { pending = 0; self.paint(); });
@@ -136,7 +167,8 @@ moga.stageOn = (canvas, section) => {
   controls.addEventListener("change", render);
 
   const dispose = () => scene.traverse((o) => { o.geometry?.dispose(); o.material?.map?.dispose(); o.material?.dispose?.(); });
-  self.load = (stage) => {
+  /** Show a stage, from the front, or as it was seen before where only colours have changed. */
+  self.load = (stage, keep = false) => {
     dispose();
     scene = new three.Scene();
     scene.add(new three.HemisphereLight(0xffffff, 0x99a4b0, 3.0));
@@ -150,18 +182,21 @@ moga.stageOn = (canvas, section) => {
     const boxes = self.actors.map((a) => a.bounds());
     const low = [0, 1, 2].map((c) => Math.min(...boxes.map((b) => b.low[c]))), high = [0, 1, 2].map((c) => Math.max(...boxes.map((b) => b.high[c])));
     scene.add(floorOf(low, high, floor), ...self.actors.map((a) => a.group));
+    if (keep) return render();
     middle.set((low[0] + high[0]) / 2, (low[1] + high[1]) / 2, (Math.min(low[2], floor) + high[2]) / 2);
-    reach = Math.max(0.9, Math.hypot(high[0] - low[0], high[1] - low[1], high[2] - floor) / 2);
-    if (reach > 3.2) { middle.copy(self.actors[0].points[0]).setZ((low[2] + high[2]) / 2); reach = 1.6; self.follow = true; }
-    before.set(0, 0, 0);
+    const room = many.many ? 0.4 : 0.12; // above the heads, for names
+    box = { low: [low[0] - 0.1, low[1] - 0.1, Math.min(low[2], floor) - 0.05], high: [high[0] + 0.1, high[1] + 0.1, high[2] + room] };
+    around = reachOf(stage.frames) + Math.max(...boxes.map((b) => b.around));
+    self.follow = Math.hypot(high[0] - low[0], high[1] - low[1]) > 6.4; // too wide to see anyone in it
     self.view("front");
   };
   self.view = (name) => {
-    const from = { front: [0.25, -1, 0.28], side: [1, -0.12, 0.2], back: [-0.25, 1, 0.28], top: [0, -0.02, 1] }[name];
-    const at = self.follow && self.actors[0]?.group.visible ? self.actors[0].points[0] : middle;
+    const back = new three.Vector3(...{ front: [0.25, -1, 0.28], side: [1, -0.12, 0.2], back: [-0.25, 1, 0.28], top: [0, -0.02, 1] }[name]).normalize();
+    const near = self.follow ? centreAt(now) : null, at = near ?? middle;
+    const rim = [[around, 0], [-around, 0], [0, around], [0, -around]];
+    const seen = near ? rim.flatMap(([x, y]) => [box.low[2], box.high[2]].map((z) => new three.Vector3(at.x + x, at.y + y, z))) : cornersOf(box);
     controls.target.copy(at);
-    camera.position.set(...from).normalize().multiplyScalar(reach / Math.sin(20 * Math.PI / 180) * 0.84).add(at);
-    before.copy(at);
+    camera.position.copy(back).multiplyScalar(distanceOf(seen, at, back, camera)).add(at);
     controls.update();
     render();
   };
@@ -177,11 +212,10 @@ moga.stageOn = (canvas, section) => {
   self.show = (i) => {
     now = i;
     self.actors.forEach((actor) => actor.show(i, self.seen));
-    const first = self.actors.find((a) => a.group.visible);
-    if (self.follow && first) {
-      const at = first.points[0].clone().setZ(controls.target.z), moved = at.clone().sub(controls.target);
-      controls.target.add(moved);
-      camera.position.add(moved);
+    const at = self.follow ? centreAt(i)?.setZ(controls.target.z) : null;
+    if (at) {
+      camera.position.add(at).sub(controls.target);
+      controls.target.copy(at);
       controls.update();
     }
     render();
