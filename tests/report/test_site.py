@@ -96,7 +96,9 @@ def costs(text: str):
                     r"\d+ h (\d+) min": None if result.seconds is None else round(result.seconds % 3600 / 60),
                 }
                 for pattern, value in known.items():
-                    for figure in re.findall(pattern, f"{row[0]} | {row[2]}") if value is not None else []:
+                    if value is None:
+                        continue
+                    for figure in re.findall(pattern, f"{row[0]} | {row[2]}"):
                         yield f"{row[0]} ({name}): {pattern}", figure, value
 
 
