@@ -370,6 +370,26 @@ def test_what_was_turned_stays_so_when_colours_change(show):
     assert (np.abs(pixels(canvas) - side).max(-1) > 40).mean() < 0.001
 
 
+def test_fingers_play_and_turn(show):
+    page = Page("poses")
+    add_lifted(page, "Poses", [LiftedClip("best", "a pose", *walking())])
+    tab = show(page, PHONE, has_touch=True)
+    tab.wait_for_selector("[data-ready]")
+    tab.get_by_role("button", name="Play").tap()
+    until(tab, "Number(document.querySelector('input[type=range]').value) >= 2")
+    tab.get_by_role("button", name="Pause").tap()
+    canvas = tab.locator("canvas.space")
+    canvas.scroll_into_view_if_needed()
+    tab.wait_for_timeout(500)
+    first, box, fingers = pixels(canvas), canvas.bounding_box(), tab.context.new_cdp_session(tab)
+    for i in range(6):
+        at = {"x": box["x"] + box["width"] / 2 + 20 * i, "y": box["y"] + box["height"] / 2}
+        fingers.send("Input.dispatchTouchEvent", {"type": "touchMove" if i else "touchStart", "touchPoints": [at]})
+    fingers.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    tab.wait_for_timeout(500)
+    assert (np.abs(pixels(canvas) - first).max(-1) > 40).mean() > 0.01
+
+
 def test_tabs_are_chosen_by_arrows(show):
     page = Page("clips")
     add_clips(page, "Examples", [clip(), clip("median", "median of 9"), clip("worst", "worst of 9")])

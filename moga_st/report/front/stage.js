@@ -21,11 +21,11 @@ const word = (text, colour, size = 0.028) => {
   return sprite;
 };
 
-/** Builds a body whose joints and bones can be placed; `thin` is for the truth. */
+/** Builds a body whose joints and bones can be placed; `thin` is for the truth, which is seen through what is around it. */
 const bodyOf = (section, thin) => {
   const group = new three.Group();
   const side = (j) => (section.left.includes(j) ? 1 : section.right.includes(j) ? 2 : 0);
-  const materials = SIDES.map((name) => new three.MeshLambertMaterial({ color: new three.Color(moga.colour(thin ? "ghost" : name)), transparent: true, opacity: thin ? 0.75 : 1 }));
+  const materials = SIDES.map((name) => new three.MeshLambertMaterial({ color: new three.Color(moga.colour(thin ? "ghost" : name)), transparent: true, opacity: thin ? 0.75 : 1, depthTest: !thin }));
   const scale = thin ? 0.4 : 1;
   const rod = new three.CylinderGeometry(BONE * scale, BONE * scale, 1, 12);
   rod.rotateX(Math.PI / 2); // along z, so that lookAt points it
@@ -33,6 +33,7 @@ const bodyOf = (section, thin) => {
   const ball = new three.SphereGeometry(JOINT * scale, 16, 12), cube = new three.BoxGeometry(...Array(3).fill(JOINT * 1.7 * scale));
   const joints = section.joints.map((_, j) => new three.Mesh(side(j) === 2 ? cube : ball, materials[side(j)]));
   group.add(...bones.map((bone) => bone.mesh), ...joints);
+  if (thin) group.traverse((mesh) => { mesh.renderOrder = 1; });
   const points = section.joints.map(() => new three.Vector3());
   const place = (values, offset, opacity) => {
     points.forEach((p, j) => { p.fromArray(values.subarray(offset + 3 * j, offset + 3 * j + 3)).multiplyScalar(0.001); });
