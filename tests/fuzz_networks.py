@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save as safetensors_bytes
 
 from moga_st import convert
-from moga_st.infer.classify import load_classifier
+from moga_st.infer import classify
 from moga_st.infer.truth import read_truth
 from tests.fuzz_edits import Reader
 from tests.fuzz_media import ABOUT, CLASSIFIER, body, classifier_weights, lifted, npz_bytes
@@ -52,7 +52,7 @@ def onnx_bytes(said: Any) -> bytes:
 
 def read_onnx(path: Path) -> None:
     for runtime in ("onnxruntime", "openvino"):
-        load_classifier(path, runtime=runtime)
+        classify.load_classifier(path, runtime=runtime)
 
 
 @functools.cache
@@ -101,13 +101,6 @@ def truth_bytes() -> list[bytes]:
     return [file.getvalue()]
 
 
-def read_names(path: Path) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        weights = Path(folder) / "w.safetensors"
-        weights.write_bytes(classifier_weights({k: v for k, v in ABOUT.items() if k != "run"}))
-        load_classifier(weights, names=path)
-
-
 NETWORKS = {
     "onnx": Reader("w.onnx", lambda: [onnx_bytes(content())], read_onnx, lambda: [content()], onnx_bytes),
     "convert_classifier": Reader("a.pth", list, lambda p: convert.convert(p, "moganet"), published, torch_bytes),
@@ -116,5 +109,5 @@ NETWORKS = {
     "timm_safetensors": Reader("a.safetensors", lambda: [safetensors_bytes(timm_state())], read_timm),
     "truth_npy": Reader("t.npy", truth_bytes, read_truth),
     "truth_npz": Reader("t.npz", list, read_truth, lifted, npz_bytes),
-    "class_names": Reader("names.txt", lambda: [b"cat\ndog\n"], read_names),
+    "class_names": Reader("names.txt", lambda: [b"cat\ndog\n"], lambda p: classify._names("w", p, None, 2)),
 }

@@ -17,7 +17,10 @@ def numbers(bits: int) -> st.SearchStrategy[int]:
 PLACES = numbers(16).map(lambda number: number / 2**16)
 EDITS = st.lists(st.tuples(numbers(3), PLACES, numbers(13)), min_size=1, max_size=6)
 
-SLOW = ("hdf5", "poses", "hickle", "prepared_clips", "video", "array_clip", "c3d")  # a process a file: make fuzz
+SLOW = (  # a process or a network a file: make fuzz
+    *("hdf5", "poses", "hickle", "prepared_clips", "video", "array_clip", "c3d"),
+    *("convert_classifier", "convert_pose", "timm"),
+)
 
 
 @pytest.mark.parametrize("name", [n for n in READERS if n not in SLOW])
