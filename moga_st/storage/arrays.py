@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from moga_st.errors import BadInput
-from moga_st.storage.reading import check_size, file_size, open_file
+from moga_st.storage.reading import check_size, check_unpacked, file_size, open_file
 
 _PLAIN = re.compile(r"([<>=|]?)(?:(\?|b1|[iu][1248]|f[248])|([SU])(\d{1,7}))")
 _OBJECT = re.compile(r"\|?O\d?")
@@ -209,7 +209,10 @@ class Npz:
             if header.dtype is None:
                 raise BadInput(f"{self.path}: {name} holds Python objects, expected plain numbers")
             check_size(self.path, name, header.nbytes)
-            content = self._checked(name, entry.read)
+            declared = self._entries[name].file_size
+            if header.nbytes > declared:
+                raise BadInput(_cut_short(f"{self.path}: {name}", header, declared))
+            content = self._checked(name, read_entry, entry, header.nbytes)
         return self._checked(name, build_array, header.dtype, header.shape, content, header.fortran)
 
     def value(self, name: str) -> Any:
@@ -251,7 +254,25 @@ def check_entry(info: zipfile.ZipInfo, path: Path | str) -> None:
         raise BadInput(f"{path}: {info.filename} is packed with a method other than deflate; save it with np.savez")
     if info.file_size > info.compress_size * _DEFLATE + 1_000:
         raise BadInput(f"{path}: {info.filename} says it is larger than its bytes can be; do not trust this file")
-    check_size(path, info.filename, info.file_size)
+    check_unpacked(path, info.filename, info.compress_size, info.file_size)
+
+
+def read_entry(file: Any, size: int) -> bytearray:
+    """The next ``size`` bytes, and the last, of an open entry of a zip file, without a second copy of them.
+
+    Raises:
+        ValueError: there are fewer or more.
+    """
+    data = bytearray(size)
+    view, done = memoryview(data), 0
+    while done < size:
+        count = file.readinto(view[done : done + 2**20])
+        if not count:
+            raise ValueError(f"it is cut short: {done:,} bytes of {size:,}")
+        done += count
+    if file.read(1):
+        raise ValueError(f"it has more than {size:,} bytes")
+    return data
 
 
 def _read(file: Any, source: Path | str, size: int) -> np.ndarray:

@@ -21,6 +21,9 @@ from typing import Any, BinaryIO
 from moga_st.errors import BadInput
 
 _TURN = threading.Lock()
+_LIMIT = "MOGA_ST_MAX_GB"
+_UNPACKED_FREE = 2**28  # bytes that anything may unpack to
+_UNPACKED_MOST = 200  # times its bytes; what is nearly all zeros, as maps of rain are, reaches a hundred
 JSON_GROWTH = 20  # times its bytes that JSON can take as Python objects
 _SUSPECT = re.compile(rb"\d{19}|[eE]\+?\d{3}|NaN|Infinity")  # numbers that need a second look
 
@@ -31,7 +34,7 @@ def max_bytes() -> int:
     Raises:
         BadInput: the variable is no positive number.
     """
-    given = os.environ.get("MOGA_ST_MAX_GB")
+    given = os.environ.get(_LIMIT)
     if given is None:
         return _memory() // 2
     try:
@@ -39,7 +42,7 @@ def max_bytes() -> int:
     except ValueError:
         limit = math.nan
     if not 0 < limit < 1e9:
-        raise BadInput(f"MOGA_ST_MAX_GB={given!r}: expected a positive number of gigabytes")
+        raise BadInput(f"{_LIMIT}={given!r}: expected a positive number of gigabytes")
     return int(limit * 1e9)
 
 
@@ -52,7 +55,21 @@ def check_size(path: Path | str, what: str, size: int) -> None:
     if size > max_bytes():
         raise BadInput(
             f"{path}: {what} would take {size / 1e9:,.1f} GB, the limit is {max_bytes() / 1e9:,.1f} GB; if you trust "
-            "it, raise the limit with MOGA_ST_MAX_GB"
+            f"it, raise the limit with {_LIMIT}"
+        )
+
+
+def check_unpacked(path: Path | str, what: str, packed: int, unpacked: int) -> None:
+    """Refuse what takes far more memory than it has bytes, as bombs do, unless the limit was set by hand.
+
+    Raises:
+        BadInput: it does, or it would take more than :func:`max_bytes`.
+    """
+    check_size(path, what, unpacked)
+    if unpacked > max(_UNPACKED_FREE, _UNPACKED_MOST * packed) and _LIMIT not in os.environ:
+        raise BadInput(
+            f"{path}: {what} would unpack from {packed / 1e6:,.1f} MB to {unpacked / 1e9:,.1f} GB; if you trust it, "
+            f"set the limit with {_LIMIT}"
         )
 
 

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from moga_st.errors import BadInput
-from moga_st.storage.arrays import check_entry
+from moga_st.storage.arrays import check_entry, read_entry
 from moga_st.storage.opcodes import Reader
 from moga_st.storage.pickles import load_pickle
-from moga_st.storage.reading import check_size, file_size, open_file, parse_json
+from moga_st.storage.reading import check_size, check_unpacked, file_size, open_file, parse_json
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-_HEADER_MOST = 100_000_000  # bytes; what the format allows
+_HEADER_MOST, _TENSORS_MOST = 16_000_000, 50_000  # bytes and entries of a header; networks have a few thousand
 _LEGACY_MAGIC, _LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001  # of torch.save before 1.6
 _STORAGES = {
     **{"DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "bfloat16"},
@@ -44,6 +44,10 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         header = parse_json(file.read(length), path)
     if not isinstance(header, dict):
         raise BadInput(f"{path}: not a safetensors file (its header is no object)")
+    if len(header) > _TENSORS_MOST:
+        raise BadInput(
+            f"{path}: has {len(header):,} tensors, expected at most {_TENSORS_MOST:,}; no network has so many"
+        )
     try:
         with safe_open(path, framework="pt") as opened:  # checks types, shapes and places against the bytes
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
@@ -106,7 +110,8 @@ def _read_zip(file: Any, source: Path | str, strangers: bool) -> Any:
         base = main[0].removesuffix("data.pkl")
         for info in entries.values():
             check_entry(info, source)
-        check_size(source, "its content", sum(i.file_size for i in entries.values()))
+        packed = sum(i.compress_size for i in entries.values())
+        check_unpacked(source, "its content", packed, sum(i.file_size for i in entries.values()))
         if f"{base}byteorder" in entries and archive.read(f"{base}byteorder") != b"little":
             raise BadInput(f"{source}: written on a big-endian machine; save it again on another")
         storages: dict[str, _Storage] = {}
@@ -117,11 +122,8 @@ def _read_zip(file: Any, source: Path | str, strangers: bool) -> Any:
             if key not in storages:
                 if name not in entries:
                     raise BadInput(f"lacks {name}")
-                data = bytearray(entries[name].file_size)
-                opened: Any = archive.open(entries[name])
-                with opened as content:
-                    if content.readinto(data) != len(data) or content.read(1):
-                        raise BadInput(f"{name} is cut short")
+                with archive.open(entries[name]) as content:
+                    data = read_entry(content, entries[name].file_size)
                 if len(data) % dtype.itemsize:
                     raise BadInput(f"{name} has {len(data):,} bytes, which are no whole {dtype}")
                 storages[key] = _Storage(dtype, data)

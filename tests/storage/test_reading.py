@@ -1,7 +1,11 @@
 import gzip
 import os
+import tracemalloc
+import zipfile
 
+import numpy as np
 import pytest
+import torch
 
 from moga_st import storage
 from moga_st.errors import BadInput
@@ -91,3 +95,36 @@ def test_gzip_is_unpacked_within_bounds():
 def test_what_moves_the_cursor_is_spelt_out():
     assert storage.escape("a\x1b[2Jb\nc\u202ed\x9b\x7f\ud800") == "a\\x1b[2Jb\\nc\\u202ed\\x9b\\x7f\\ud800"
     assert storage.escape("grüße 日本 a\nb\tc\r", lines=True) == "grüße 日本 a\nb\tc\\r"
+
+
+def test_what_unpacks_to_far_more_than_its_bytes_is_refused(tmp_path, monkeypatch):
+    monkeypatch.delenv("MOGA_ST_MAX_GB", raising=False)
+    monkeypatch.setattr("moga_st.storage.reading._UNPACKED_FREE", 2**20)
+    npz, pth = tmp_path / "a.npz", tmp_path / "a.pth"
+    storage.save_npz(npz, {"zeros": np.zeros(2**18), "noise": np.random.default_rng(0).random(2**18)}, compress=True)
+    torch.save({"x": torch.zeros(2**19)}, tmp_path / "plain.pth")
+    with zipfile.ZipFile(tmp_path / "plain.pth") as plain, zipfile.ZipFile(pth, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name))
+    with storage.open_npz(npz) as file:
+        assert file.array("noise").shape == (2**18,)
+        with pytest.raises(BadInput, match=r"a\.npz: zeros\.npy would unpack from 0\.0 MB to 0\.0 GB; if you trust it"):
+            file.array("zeros")
+    with pytest.raises(BadInput, match=r"a\.pth: .* would unpack"):
+        storage.read_torch(pth)
+    assert not storage.read_torch(tmp_path / "plain.pth")["x"].any()
+    monkeypatch.setenv("MOGA_ST_MAX_GB", "1")
+    assert not storage.read_torch(pth)["x"].any()
+    assert not storage.read_npz(npz, ["zeros"])["zeros"].any()
+
+
+def test_an_array_is_read_without_a_second_copy_of_it(tmp_path):
+    storage.save_npz(tmp_path / "a.npz", {"x": np.arange(2**21, dtype=np.int64)}, compress=True)  # 16 MB
+    tracemalloc.start()
+    try:
+        found = storage.read_npz(tmp_path / "a.npz", ["x"])["x"]
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(found, np.arange(2**21))
+    assert most < 1.5 * found.nbytes

@@ -1,5 +1,6 @@
 import argparse
 import io
+import json
 import zipfile
 
 import numpy as np
@@ -115,3 +116,11 @@ def test_safetensors_are_held_against_their_bytes(tmp_path):
         path.write_bytes(content)
         with pytest.raises(BadInput, match=r"^[^\n]*a\.safetensors: [^\n]*$"):
             storage.read_safetensors(path)
+
+
+def test_more_tensors_than_any_network_has_are_refused(tmp_path):
+    header = json.dumps({f"x{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(50_001)})
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header.encode())
+    with pytest.raises(BadInput, match=r"w\.safetensors: has 50,001 tensors, expected at most 50,000"):
+        storage.read_safetensors(path)
