@@ -107,10 +107,10 @@ def network(folder: Path) -> None:
     np.save(folder / "clip.npy", np.random.default_rng(0).random((8, 16, 16), np.float32))
 
 
-def exported(name: str) -> Work:
+def exported(name: str, share: float) -> Work:
     """`export` to a file of this name."""
     return Work(
-        0.12,
+        share,
         lambda f: ["export", *(str(f / n) for n in ("in.safetensors", name)), "--check", str(f / "clip.npy"), *SIZE],
         network,
         only_file(name),
@@ -124,22 +124,22 @@ def only_file(name: str) -> Callable[[Path], object]:
 
 WORKS = {
     "train": Work(
-        0.12,
+        0.2,
         lambda f: ["train", RECIPE, "--data-root", str(f), "--runs", str(f / "runs"), *TRAINING],
         lambda _: None,
         trained,
     ),
     "data prepare": Work(
-        0.34,
+        0.4,
         lambda f: ["data", "prepare", "clips", str(f / "in"), "--out", str(f / "out.h5")],
         clips,
         only_file("out.h5"),
         lambda f: (f / "out.h5").exists(),
     ),
-    "export .onnx": exported("out.onnx"),
-    "export .pt2": exported("out.pt2"),
+    "export .onnx": exported("out.onnx", 0.03),
+    "export .pt2": exported("out.pt2", 0.05),
     "convert": Work(
-        0.3,
+        0.32,
         lambda f: ["convert", "--from", "moga_st", "--half", str(f / "in.safetensors"), str(f / "out.safetensors")],
         weights,
         only_file("out.safetensors"),
