@@ -186,7 +186,8 @@ def _sum(gradients: list[Tensor | None]) -> Tensor | None:
 
 
 class Spread(nn.Module):
-    """A network that computes each batch in shards where nothing is learnt (evaluation)."""
+    """A network that computes each batch in shards where nothing is learnt (evaluation).  What else is asked of it,
+    such as its ``config``, the network itself answers."""
 
     def __init__(self, net: nn.Module, shards: Shards):
         super().__init__()
@@ -199,3 +200,9 @@ class Spread(nn.Module):
 
         pieces = zip(*(x.chunk(self.shards.count) for x in inputs), strict=True)
         return torch.cat(self.shards.run(part, list(pieces)))
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("net"), name)

@@ -19,6 +19,7 @@ from moga_st.metrics import pose as metrics
 from moga_st.models.lifter import LifterConfig
 from moga_st.models.person import PersonLifter, PersonLifterConfig
 from moga_st.pretrained import start_from
+from moga_st.shards import Shards, Spread
 from moga_st.tasks.person import PROTOCOL, PersonConfig, PersonLifting, measure
 from moga_st.tasks.pose import PoseConfig
 from moga_st.tasks.task import Setting
@@ -121,6 +122,17 @@ def test_lifters_of_both_kinds_are_scored_on_the_same_checks(task):
     assert "root" not in others.model.means  # it gives none
     assert scores.baselines["mean pose"]["mpjpe"] == others.baselines["mean pose"]["mpjpe"] > 100
     assert person.training
+
+
+@pytest.mark.parametrize(
+    "config", [PersonLifterConfig(frames=9, width=8, depth=1), LifterConfig(frames=9, channels=3, width=8, depth=1)]
+)
+def test_shards_score_as_the_network_itself_does(task, config):
+    torch.manual_seed(0)
+    net = config.build()
+    with Shards(2) as group:
+        spread = task.evaluate(Spread(net, group), "val").model.means
+    assert spread == pytest.approx(task.evaluate(net, "val").model.means, rel=1e-4)
 
 
 def test_a_lifter_of_17_joints_scores_as_in_the_pose_task(task):
