@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -22,6 +23,7 @@ from moga_st.engine.run import run_folder
 from moga_st.errors import BadInput
 from moga_st.models.simvp import SimVPConfig
 from moga_st.tasks.moving_digits import MovingDigitsConfig
+from tests.tiny_clips import write_tiny_clips
 
 ROOT = Path(moga_st.__file__).parents[1]
 OLD = Path(__file__).parent / "golden" / "run_09188e8"
@@ -227,27 +229,41 @@ def test_an_unknown_translator_is_named(tmp_path):
 
 
 WITHOUT = """
-import sys, os, signal
-sys.modules["fcntl"] = None  # what Windows does not have
+import sys, os, signal, subprocess
+subprocess.Popen.kill = lambda self: self.send_signal(9)  # here it asks for SIGKILL by name, there it does not
+for module in ("fcntl", "resource"):  # what Windows does not have
+    sys.modules[module] = None
 for name in ("SIGKILL", "SIGHUP"):
     if hasattr(signal, name):
         delattr(signal, name)
+for name in ("fork", "preadv", "pidfd_open", "sched_getaffinity", "sched_setaffinity", "sysconf"):
+    if hasattr(os, name):
+        delattr(os, name)
 os.environ.pop("HOME", None)
 from moga_st.cli import main
 main(sys.argv[1:])
 """
 
 
-def test_it_trains_where_posix_is_not_and_the_locale_is_ascii(tmp_path):
-    recipe = str(Path(__file__).parent / "tiny.py")
+@pytest.mark.parametrize("recipe", ["tiny.py", "tiny_clips.py"])
+def test_it_trains_and_predicts_where_posix_is_not_and_the_locale_is_ascii(tmp_path, recipe):
+    write_tiny_clips(tmp_path)
+    channels = 2 if "clips" in recipe else 1
+    np.save(tmp_path / "clip.npy", np.random.default_rng(0).integers(0, 256, (8, 16, 16, channels), np.uint8))
     env = {k: v for k, v in os.environ.items() if k not in ("HOME", "LANG", "LC_ALL")}
     env |= {"PYTHONPATH": str(ROOT), "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     env |= {"RANK": "3", "WORLD_SIZE": "8"}  # of somebody else
-    flags = ["--device", "cpu", "--data-root", str(tmp_path), "--runs", str(tmp_path / "runs"), "--steps", "2"]
-    command = [sys.executable, "-c", WITHOUT, "train", recipe, *flags]
-    result = subprocess.run(command, env=env, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    assert (Path(result.stdout.strip()) / "best.safetensors").is_file()
+
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-c", WITHOUT, *arguments, "--device", "cpu"]
+        result = subprocess.run(command, env=env, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+        return result.stdout.strip()
+
+    where = ("--data-root", str(tmp_path), "--runs", str(tmp_path / "runs"), "--steps", "2")
+    weights = Path(run("train", str(Path(__file__).parent / recipe), *where)) / "best.safetensors"
+    run("predict", str(weights), str(tmp_path / "clip.npy"), "--out", str(tmp_path / "out"))
+    assert np.isfinite(np.load(tmp_path / "out" / "clip_predicted.npy")).all()
 
 
 @pytest.mark.filterwarnings("ignore:MNIST is not in")
