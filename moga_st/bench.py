@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from moga_st import bench_clips, kernels, optim
+from moga_st import bench_reading, kernels, optim
 from moga_st.config import ModelConfig, data_root
 from moga_st.device import autocast, setup
 from moga_st.engine import RunConfig, Runtime
@@ -32,8 +32,8 @@ from moga_st.kernels.cases import cases
 from moga_st.kernels.sharded import prepare
 from moga_st.models import to_device
 from moga_st.shards import Shards
-from moga_st.tasks.task import Setting, Task, with_own_loss
-from moga_st.tasks.video import MadeOnDevice, VideoPrediction
+from moga_st.tasks.task import SequenceTask, Setting, Task, with_own_loss
+from moga_st.tasks.video import MadeOnDevice
 from moga_st.timing import WARM_UP, Roofline, Steps, ceilings, least, measure, timed
 
 
@@ -103,15 +103,18 @@ def run_recipe(config: RunConfig, args: BenchRecipe) -> list[dict[str, Any]]:
     task = config.task.build(setting)
     rows = []
     config = dataclasses.replace(config, model=config.model.fit(task.spec))
-    if isinstance(task, VideoPrediction) and isinstance(task.data, MadeOnDevice):
-        rows += _data(task.data, device, args.repeats)
-    if isinstance(task, VideoPrediction) and task.fetch(0) is not None:
-        rows += bench_clips.loading(task, args.videos)
+    data = getattr(task, "data", None)
+    if isinstance(data, MadeOnDevice):
+        rows += _data(data, device, args.repeats)
+    reads = task.fetch(0) is not None
+    if args.videos is not None and not (reads and isinstance(task, SequenceTask)):
+        raise BadInput(f"{config.name} reads no clips from a disk; leave it out", argument="videos")
+    if reads:
+        rows += bench_reading.loading(task, config.batch_size, args.videos)
         if args.training and config.accumulate == 1:
             net = to_device(config.model.build(), device)
-            rows.append(bench_clips.waiting(task, _updates(config, task, net, Runtime(device=args.device)), 10))
-    elif args.videos is not None:
-        raise BadInput(f"{config.name} reads no clips from a disk; leave it out", argument="videos")
+            update = _updates(config, task, net, Runtime(device=args.device))
+            rows.append(bench_reading.waiting(task, config.batch_size, update, 10))
     if args.training:
         rows += _training(config, task, args, device)
     frames = _count(config.model)[2]

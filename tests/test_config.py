@@ -30,7 +30,7 @@ LAYERS = [
     ["engine"],
     ["recipes"],
     ["timing"],
-    ["bench_clips"],
+    ["bench_reading"],
     ["bench", "bench_runtimes"],
     ["report"],
     ["cli"],

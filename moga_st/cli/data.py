@@ -69,14 +69,13 @@ def run(argv: list[str]) -> None:
     import torch
 
     from moga_st.storage import save_npy
-    from moga_st.tasks.task import Setting
-    from moga_st.tasks.video import VideoPrediction
+    from moga_st.tasks.task import SequenceTask, Setting
 
     root = data_root(args.data_root)
     task = recipes.load(recipe).task.build(Setting(torch.device("cpu"), root))
     facts = {**task.facts, "data_root": str(root), "fingerprint": task.data_fingerprint}
     if args.export is not None:
-        if not isinstance(task, VideoPrediction):
+        if not isinstance(task, SequenceTask):
             raise BadInput(f"--export: {recipe} has no sequences of frames")
         if args.count < 1:
             raise BadInput(f"--count: expected at least 1, got {args.count}")

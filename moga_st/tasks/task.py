@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -92,6 +92,15 @@ class Task(Protocol):
         ...
 
     # games(net, count, ...) -> list[Game]: of test inputs, where there are interactions to measure
+
+
+@runtime_checkable
+class SequenceTask(Task, Protocol):
+    """A task whose examples are sequences of frames, which can be written to a file."""
+
+    def sequences(self, split: Literal["train"] | Split, first: int, last: int) -> Tensor:
+        """Sequences number ``first`` to ``last`` - 1: (b, t, c, h, w), (value - mean) / std of the task's spec."""
+        ...
 
 
 @dataclass(frozen=True)

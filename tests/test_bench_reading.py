@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from moga_st import bench_clips
+from moga_st import bench_reading
 from moga_st.data.video.prepare import ClipsOptions, prepare_clips
 from moga_st.errors import BadInput
 from moga_st.tasks.clips import ClipsConfig
@@ -27,7 +27,7 @@ def videos(tmp_path):
 
 
 def test_a_loader_draws_windows_of_the_same_videos(videos):
-    windows = bench_clips.RandomWindows(videos, 6, (12, 16))
+    windows = bench_reading.RandomWindows(videos, 6, (12, 16))
     starts = set()
     for i in range(8):
         window = windows[i]
@@ -37,7 +37,7 @@ def test_a_loader_draws_windows_of_the_same_videos(videos):
         starts.add(round(level[0].item()))
     assert len(starts) > 3
     with pytest.raises(BadInput, match="no video in it has 31 frames"):
-        bench_clips.RandomWindows(videos, 31, (12, 16))
+        bench_reading.RandomWindows(videos, 31, (12, 16))
 
 
 def test_rows_say_what_is_read_and_how_long_training_waits(videos, tmp_path):
@@ -45,12 +45,13 @@ def test_rows_say_what_is_read_and_how_long_training_waits(videos, tmp_path):
     prepare_clips(videos, tmp_path / "clips.h5", options, lambda _: None)
     config = ClipsConfig(frames_in=4, frames_out=2)
     task = config.build(Setting(torch.device("cpu"), tmp_path, 0, 3))
-    ours, theirs = bench_clips.loading(task, videos)
+    ours, theirs = bench_reading.loading(task, 3, videos)
+    assert task.spec.target[0] == 2
     assert ours["ratio"] == pytest.approx(theirs["ms"] / ours["ms"])
     assert theirs["samples/s"] == pytest.approx(3e3 / theirs["ms"])
-    assert [row["what"] for row in bench_clips.loading(task, None)] == [ours["what"]]
+    assert [row["what"] for row in bench_reading.loading(task, 3, None)] == [ours["what"]]
     seen = []
-    row = bench_clips.waiting(task, lambda number, fetched: seen.append((number, fetched[0])), 3)
+    row = bench_reading.waiting(task, 3, lambda number, fetched: seen.append((number, fetched[0])), 3)
     assert [number for number, _ in seen] == [0, 1, 2, 3]
     for number, fetched in seen:
         expected = task.fetch(number)

@@ -1,4 +1,4 @@
-"""How fast windows of clips come: out of a prepared file, and out of the videos that it was made of."""
+"""How fast examples come from a disk, and whether training waits; beside it windows decoded out of videos."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from moga_st.data.feed import Feed
 from moga_st.data.video.clip import Clip
 from moga_st.data.video.clips import open_clip, resized
 from moga_st.errors import BadInput
-from moga_st.tasks.video import VideoPrediction
+from moga_st.tasks.task import Task
 from moga_st.timing import timed
 
 WORKERS = 2  # of the DataLoader
@@ -51,36 +51,37 @@ class RandomWindows(Dataset):
         return torch.stack(frames)
 
 
-def loading(task: VideoPrediction, videos: Path | None) -> list[dict[str, Any]]:
-    """Windows a second of training's reader, and beside it those of a DataLoader with two workers on ``videos``.
+def loading(task: Task, batch_size: int, videos: Path | None) -> list[dict[str, Any]]:
+    """Examples a second of training's reader; beside it, for a task on clips, the windows of a DataLoader with two
+    workers on ``videos``.
 
     Raises:
         BadInput: see :class:`RandomWindows`.
     """
-    size = task.setting.batch_size
-    t, _, height, width = (n or 1 for n in task.spec.shape)
     count = 64 * BATCHES
     with Feed(task.fetch, 0, count + 1) as feed:
         feed.take(0)
         ours = _seconds(lambda: [feed.take(i) for i in range(1, count + 1)]) / count
-    rows = [timed("windows read from the prepared file", size, ours)]
+    rows = [timed("examples read from the disk", batch_size, ours)]
     if videos is not None:
-        data = RandomWindows(videos, t + task.config.frames_out, (height, width))
-        loader = iter(DataLoader(data, size, num_workers=WORKERS))
+        t, _, height, width = (n or 1 for n in task.spec.shape)
+        data = RandomWindows(videos, t + (task.spec.target[0] or 1), (height, width))
+        loader = iter(DataLoader(data, batch_size, num_workers=WORKERS))
         next(loader)  # by then the workers have started
         theirs = _seconds(lambda: [next(loader) for _ in range(BATCHES)]) / BATCHES
         del loader
-        row = timed(f"windows decoded by a DataLoader, {WORKERS} workers", size, theirs)
+        row = timed(f"windows decoded by a DataLoader, {WORKERS} workers", batch_size, theirs)
         rows[0] |= {"ratio": theirs / ours, "against": row["what"]}
         rows.append(row)
     return rows
 
 
-def waiting(task: VideoPrediction, update: Callable[[int, list[Any]], object], updates: int) -> dict[str, Any]:
+def waiting(task: Task, batch_size: int, update: Callable[[int, list[Any]], object], updates: int) -> dict[str, Any]:
     """A row whose ratio is the share of their time that updates wait for data.
 
     Args:
         task: gives the data.
+        batch_size: of an update.
         update: trains on a batch: its number, and what was fetched for it.
         updates: how many, after one to warm up.
     """
@@ -95,7 +96,7 @@ def waiting(task: VideoPrediction, update: Callable[[int, list[Any]], object], u
 
         seconds = _seconds(train)
         share = (feed.waited_s - before) / seconds
-    row = timed("training, time spent waiting for data", task.setting.batch_size, seconds / updates)
+    row = timed("training, time spent waiting for data", batch_size, seconds / updates)
     return row | {"ratio": share, "against": "the time of training"}
 
 
