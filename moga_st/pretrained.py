@@ -131,7 +131,9 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> nn.Modul
     path = find_weights(Path(path))
     weights = read_weights(path)
     _check_finite(weights.tensors, path)
-    net = build_exactly(weights.model.build, weights.tensors, path)
+    net: Any = build_exactly(weights.model.build, weights.tensors, path)
+    if not hasattr(net, "config"):  # by which `lift` and `predict` know what it takes
+        net.config = weights.model
     return to_device(net, device).eval()
 
 

@@ -39,7 +39,7 @@ def _lift(args: Lift, argv: list[str]) -> None:
     from moga_st.data.video.clips import open_video
     from moga_st.device import setup
     from moga_st.export.load import load
-    from moga_st.infer.scene import check_any_lifter
+    from moga_st.infer.lift import check_lifter
     from moga_st.infer.truth import read_truth
     from moga_st.record import provenance
 
@@ -50,7 +50,7 @@ def _lift(args: Lift, argv: list[str]) -> None:
     truth = None if args.truth is None else read_truth(args.truth)
     device = setup(args.device)
     net = load(args.weights, device, args.runtime).net
-    check_any_lifter(net)
+    check_lifter(net)
     if source is None:
         from moga_st.cli.lift_live import lift_live
 

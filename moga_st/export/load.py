@@ -11,13 +11,13 @@ from torch import Tensor
 
 from moga_st import pretrained
 from moga_st.export.choose import whole_of
-from moga_st.export.runtime import ExportedNet, Loaded, Runtime, Standing, open_session, read_exported
+from moga_st.export.runtime import ExportedNet, ExportRuntime, Loaded, Standing, open_session, read_exported
 from moga_st.export.whole import WholeVideo
 from moga_st.export.write import held_against_torch, prepare, to_onnx
 from moga_st.models.simvp import SimVPConfig
 
 
-def load(weights: Path, device: torch.device | str = "cpu", runtime: Runtime | None = None) -> Loaded:
+def load(weights: Path, device: torch.device | str = "cpu", runtime: ExportRuntime | None = None) -> Loaded:
     """A network ready to run.
 
     Args:
@@ -47,13 +47,13 @@ class ExportedNow(Standing):
     """Weights that are exported in memory when the first input comes, checked against torch by it, and run by
     ``runtime``; once more for every other frame size or number of frames."""
 
-    def __init__(self, path: Path, runtime: Runtime, held: pretrained.Weights, facts: dict[str, Any]):
+    def __init__(self, path: Path, runtime: ExportRuntime, held: pretrained.Weights, facts: dict[str, Any]):
         # a size to begin with; every input brings its own
         sized = not isinstance(held.model, SimVPConfig) or (held.spec is not None and held.spec.anomalies is not None)
         whole = whole_of(held.model, held.spec, facts, None if sized else (64, 64))
         super().__init__(whole, held.model)
         self.path = path
-        self.runtime: Runtime = runtime
+        self.runtime: ExportRuntime = runtime
         self._made: dict[tuple[int, ...], ExportedNet] = {}
 
     def forward(self, x: Tensor, frames: int | None = None) -> Tensor:

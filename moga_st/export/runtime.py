@@ -21,8 +21,8 @@ from moga_st.pretrained import check_numbers
 from moga_st.spec import InputSpec
 from moga_st.storage import escape, parse_json, read_bytes
 
-Runtime = Literal["onnxruntime", "openvino"]
-Session = Callable[..., np.ndarray]
+ExportRuntime = Literal["onnxruntime", "openvino"]
+RuntimeSession = Callable[..., np.ndarray]
 """Arrays with a batch, in the order of the whole's inputs -> its output."""
 DOMAINS = {"", "ai.onnx", "com.microsoft"}  # of operators: the standard's, and the quantised ones
 FILE_LIMIT = 2**31 - 1  # of a protobuf
@@ -66,7 +66,7 @@ class Standing(nn.Module):
 class ExportedNet(Standing):
     """An exported network that takes and gives what the network itself does."""
 
-    def __init__(self, whole: Whole, session: Session, config: ModelConfig):
+    def __init__(self, whole: Whole, session: RuntimeSession, config: ModelConfig):
         super().__init__(whole, config)
         self.session = session
 
@@ -102,7 +102,7 @@ class Loaded(NamedTuple):
     """What a network of anomalies was trained without; see :class:`moga_st.pretrained.Weights`."""
 
 
-def read_exported(path: Path, runtime: Runtime) -> Loaded:
+def read_exported(path: Path, runtime: ExportRuntime) -> Loaded:
     """An .onnx file that `moga-st export` wrote.
 
     Raises:
@@ -122,7 +122,7 @@ def read_exported(path: Path, runtime: Runtime) -> Loaded:
     return Loaded(ExportedNet(whole, open_session(content, path, runtime), model), model, spec, facts, str(path))
 
 
-def open_session(content: bytes, path: Path, runtime: Runtime) -> Session:
+def open_session(content: bytes, path: Path, runtime: ExportRuntime) -> RuntimeSession:
     """A file's content, ready to run on as many threads as torch has.
 
     Raises:
@@ -137,7 +137,7 @@ def open_session(content: bytes, path: Path, runtime: Runtime) -> Session:
         raise BadInput(f"{path}: {runtime} does not take it: {_first_line(error)}") from error
 
 
-def _onnxruntime(content: bytes) -> Session:
+def _onnxruntime(content: bytes) -> RuntimeSession:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -152,7 +152,7 @@ def _onnxruntime(content: bytes) -> Session:
     return run
 
 
-def _openvino(content: bytes) -> Session:
+def _openvino(content: bytes) -> RuntimeSession:
     import openvino
 
     core = openvino.Core()

@@ -19,7 +19,7 @@ from moga_st import kernels, pretrained
 from moga_st.config import ModelConfig
 from moga_st.errors import BadInput, RunFailed
 from moga_st.export.choose import whole_of
-from moga_st.export.runtime import Session, open_session
+from moga_st.export.runtime import RuntimeSession, open_session
 from moga_st.export.whole import OnAnomalies, Whole
 from moga_st.storage import write_bytes
 
@@ -173,7 +173,7 @@ def _to_pt2(exported: Exported, inputs: Sequence[Tensor]) -> bytes:
     return out.getvalue()
 
 
-def _pt2_session(content: bytes) -> Session:
+def _pt2_session(content: bytes) -> RuntimeSession:
     module = torch.export.load(io.BytesIO(content)).module()
 
     @torch.no_grad()
@@ -217,7 +217,7 @@ def _exporting() -> Iterator[None]:
 
 
 @torch.no_grad()
-def held_against_torch(exported: Exported, session: Session, inputs: Sequence[Tensor]) -> float:
+def held_against_torch(exported: Exported, session: RuntimeSession, inputs: Sequence[Tensor]) -> float:
     """The largest difference from torch, of all examples at once and of one alone.
 
     Raises:

@@ -19,7 +19,7 @@ from moga_st.draw.images import ClassifiedImage
 from moga_st.errors import BadInput
 from moga_st.export.choose import image_view
 from moga_st.export.load import load
-from moga_st.export.runtime import Runtime, Standing
+from moga_st.export.runtime import ExportRuntime, Standing
 from moga_st.export.whole import IMAGENET
 from moga_st.models.moganet import MogaNet, MogaNetConfig
 
@@ -130,7 +130,7 @@ def load_classifier(
     weights: Path,
     device: torch.device | str = "cpu",
     names: Path | None = None,
-    runtime: Runtime | None = None,
+    runtime: ExportRuntime | None = None,
 ) -> Classifier:
     """The classifier in weights of this package.
 

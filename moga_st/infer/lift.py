@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from moga_st.analyse.gradcam import pose_cam
+from moga_st.config import ModelConfig
 from moga_st.data.pose.camera import normalise_screen
 from moga_st.data.pose.checks import Shot
 from moga_st.data.pose.keypoints import Keypoints
@@ -24,7 +25,7 @@ from moga_st.data.pose.skeleton import JOINTS
 from moga_st.data.pose.smoothing import OneEuro
 from moga_st.errors import BadInput, nearest
 from moga_st.export.load import load
-from moga_st.export.runtime import Runtime, Standing
+from moga_st.export.runtime import ExportRuntime, Standing
 from moga_st.infer.person import (
     assumed_focal_px,
     is_person_lifter,
@@ -34,24 +35,30 @@ from moga_st.infer.person import (
     to_rays,
     windows_of,
 )
-from moga_st.infer.windows import lift_overlapping, lift_windows
-from moga_st.models.lifter import Lifter, LifterConfig
-from moga_st.models.person import PersonLifter, PersonLifterConfig
+from moga_st.infer.windows import gives_centre, lift_overlapping, lift_windows
+from moga_st.models.lifter import JOINT_COUNT, Lifter
+from moga_st.models.person import PersonLifter
 
 BATCH = 64  # windows at once: bounds memory
 GAP_S = 0.5  # the longest gap that is filled in time, as `lift` has it unless told
 
 
-def check_lifter(net: nn.Module) -> Lifter | PersonLifter:
-    """The net itself.
+def check_lifter(net: nn.Module) -> None:
+    """Refuse what lifts nobody: neither a lifter for everyone, nor one that takes windows of 17 joints, (t, 17, c).
 
     Raises:
         BadInput: it is no lifter.
     """
-    if not isinstance(getattr(net, "config", None), (LifterConfig, PersonLifterConfig)):
+    if not is_person_lifter(net) and _window(net) is None:
         held = type(getattr(net, "config", net)).__name__.removesuffix("Config")
         raise BadInput(f"the weights hold a {held}; lift needs a pose lifter")
-    return net  # type: ignore[return-value] (what is exported stands for one)
+
+
+def _window(net: nn.Module) -> tuple[int, int] | None:
+    """Frames of a window and channels of a joint; None for a network that takes something else."""
+    config = getattr(net, "config", None)
+    shape = config.example_shape if isinstance(config, ModelConfig) else ()
+    return (shape[0], shape[2]) if len(shape) == 3 and shape[1] == JOINT_COUNT else None
 
 
 @torch.no_grad()
@@ -61,7 +68,7 @@ def lift(
     device: torch.device | str = "cpu",
     smooth: OneEuro | None = None,
     focal_px: float | None = None,
-    runtime: Runtime | None = None,
+    runtime: ExportRuntime | None = None,
 ) -> np.ndarray:
     """Root-relative poses (t, 17, 3) in metres, in the camera's axes (x right, y down, z forward).
 
@@ -70,7 +77,7 @@ def lift(
     :class:`PersonLifter`, which assumes one where it is not given.
 
     Args:
-        weights: a weights file, a run's folder, the name of weights in the package, or a network.
+        weights: a weights file, a run's folder, the name of weights in the package, or a network built by its config.
         keypoints: one person's, as :func:`moga_st.data.pose.keypoints.read_keypoints` gives them, or a file for it.
         device: where the network runs.
         smooth: filters the keypoints first.
@@ -81,16 +88,19 @@ def lift(
         BadInput: the net is no lifter, or ``focal_px`` is given for one that reads places in the image.
     """
     device = torch.device(device)
-    net = check_lifter(weights if isinstance(weights, nn.Module) else load(Path(weights), device, runtime).net)
+    net = weights if isinstance(weights, nn.Module) else load(Path(weights), device, runtime).net
+    check_lifter(net)
     keypoints = keypoints if isinstance(keypoints, Keypoints) else read_keypoints(Path(keypoints))
     if is_person_lifter(net):
         points = _canonical(keypoints, smooth)
         poses = lift_person(net, points, keypoints.size_px, keypoints.fps, device, focal_px)
     else:
+        window = _window(net)
+        assert window is not None
         if focal_px is not None:
             raise BadInput("focal length: this lifter reads places in the image and takes none; `lifter` does")
-        screen = _screen(keypoints, smooth, net.config.channels)
-        poses = lift_overlapping(net, screen.to(device), net.config.frames, BATCH)
+        screen = _screen(keypoints, smooth, window[1])
+        poses = lift_overlapping(net, screen.to(device), window[0], BATCH)
     return poses - poses[:, :1]
 
 
@@ -139,9 +149,12 @@ def came_from(
     Raises:
         BadInput: no such joint or frame, or a network that torch does not run.
     """
-    device, net, t = torch.device(device), check_lifter(net), len(keypoints.points_px)
+    check_lifter(net)
+    device, t = torch.device(device), len(keypoints.points_px)
     if isinstance(net, Standing):
         raise BadInput("what a joint came from is seen in torch alone; leave the runtime out")
+    if not isinstance(net, (Lifter, PersonLifter)):
+        raise BadInput(f"what a joint came from is seen in this package's own lifters; this is a {type(net).__name__}")
     if joint not in JOINTS:
         raise BadInput(f"joint: {joint!r} is none of {', '.join(JOINTS)}{nearest(joint, JOINTS)}")
     i = t // 2 if frame is None else frame - 1
@@ -170,15 +183,18 @@ def lift_shot(net: nn.Module, shot: Shot, device: torch.device, focal_px: float 
     """Poses (t, 17, 3) of a check, in camera space if the lifter gives the root's path, else root-relative: unsmoothed,
     in windows side by side, as the pose task scores them.  A lifter of 17 joints sees what `lift` gives it: the layout
     converted, unseen joints filled in."""
-    net = check_lifter(net)
+    check_lifter(net)
     if is_person_lifter(net):
         return lift_person(net, shot.keypoints, shot.size_px, shot.fps, device, focal_px, overlap=False)
+    window = _window(net)
+    assert window is not None
     points = shot.seen17()
     filled, _ = fill(points.astype(np.float64), points[..., 2] <= 0, round(GAP_S * shot.fps))
     size = torch.tensor(shot.size_px, dtype=torch.float32)
-    screen = normalise_screen(torch.from_numpy(filled).float(), size)[..., : net.config.channels].to(device)
-    t, length = len(screen), net.config.frames
-    starts = torch.arange(t) - length // 2 if net.config.centre_only else torch.arange(0, t, length)
+    screen = normalise_screen(torch.from_numpy(filled).float(), size)[..., : window[1]].to(device)
+    t, length = len(screen), window[0]
+    centre_only = gives_centre(net, screen, length)
+    starts = torch.arange(t) - length // 2 if centre_only else torch.arange(0, t, length)
     rows = (starts[:, None] + torch.arange(length)).clamp(0, t - 1).to(device)
     poses = torch.cat([pred.cpu() for pred in lift_windows(net, screen, rows, BATCH, mirrored=True)])
     poses = poses.flatten(0, 1)[:t].numpy()

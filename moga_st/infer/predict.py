@@ -20,7 +20,8 @@ from moga_st.data.video.clips import fitted_frames, open_clip, read_clip
 from moga_st.draw.video import PredictedClip
 from moga_st.errors import BadInput
 from moga_st.export.load import load
-from moga_st.export.runtime import Runtime, Standing
+from moga_st.export.runtime import ExportRuntime, Standing
+from moga_st.infer.rollout import RollOut, maps_clips
 from moga_st.infer.tiles import predict_frames
 from moga_st.metrics.scorers import FieldScorer, FrameScorer, Scorer
 from moga_st.models.baselines import Climatology
@@ -69,12 +70,13 @@ def predict(
     size: tuple[int, int] | None = None,
     from_end: bool = False,
     device: torch.device | str = "cpu",
-    runtime: Runtime | None = None,
+    runtime: ExportRuntime | None = None,
 ) -> Prediction:
     """Predict what follows in a clip.  Only the frames that are needed are decoded.
 
     Args:
-        weights: a weights file, a run's folder, the name of weights in the package, or a network.
+        weights: a weights file, a run's folder, the name of weights in the package, or a :class:`SimVP`.  Weights of
+            any other network will do if their data were clips.
         clip: any file or folder that :func:`moga_st.data.video.clips.open_clip` takes, or what it gave.
         start: frame at which the input begins.
         frames: frames to predict; the network's own number if left out, more by rolling out.
@@ -117,7 +119,7 @@ class Predictor:
     """
 
     def __init__(
-        self, weights: str | Path | nn.Module, device: torch.device | str = "cpu", runtime: Runtime | None = None
+        self, weights: str | Path | nn.Module, device: torch.device | str = "cpu", runtime: ExportRuntime | None = None
     ):
         self.climatology: Climatology | None = None
         net: Any
@@ -131,12 +133,16 @@ class Predictor:
                     raise BadInput(f"{name}: predicts anomalies, but does not hold what they are added to")
                 self.climatology = Climatology(spec.anomalies, loaded.usual)
         config = getattr(net, "config", None)
-        if not isinstance(config, SimVPConfig):
+        if isinstance(config, SimVPConfig):
+            size = config.frame_size or (None, None)
+            known = InputSpec((net.frames_in, net.channels, *size), (net.frames_out, net.channels, *size))
+            spec = spec or known
+        elif spec is not None and maps_clips(spec):
+            net = RollOut(net, spec)
+        else:
             held = type(config or net).__name__.removesuffix("Config")
             raise BadInput(f"{name}: holds a {held}; predict needs a video model")
-        size = config.frame_size or (None, None)
-        known = InputSpec((net.frames_in, net.channels, *size), (net.frames_out, net.channels, *size))
-        self.net, self.spec, self.name = net, spec or known, name
+        self.net, self.spec, self.name = net, spec, name
 
     def predict(self, clip: Clip, start: int, frames: int | None, size: tuple[int, int] | None) -> Prediction:
         """See the function :func:`predict`."""
@@ -220,6 +226,8 @@ class Predictor:
             raise BadInput(f"{self.name}: sees anomalies, not the clip's own values, so that no heat lies on these")
         if isinstance(self.net, Standing):
             raise BadInput(f"{self.name}: what frames came from is seen in torch alone; leave the runtime out")
+        if isinstance(self.net, RollOut):
+            raise BadInput(f"{self.name}: what frames came from is seen in SimVP's encoder alone")
         device = next(self.net.parameters()).device
         return clip_cam(self.net, torch.from_numpy(made.past).to(device), frame).cpu().numpy()
 

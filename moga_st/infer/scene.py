@@ -18,17 +18,8 @@ from moga_st.data.pose.rig import fit_rig
 from moga_st.data.pose.smoothing import OneEuro
 from moga_st.data.pose.world import find_ground, place, stand
 from moga_st.errors import BadInput
-from moga_st.infer.lift import check_lifter, lift, upright
+from moga_st.infer.lift import lift, upright
 from moga_st.infer.person import assumed_focal_px, is_person_lifter, lift_person, scaled_to, smooth_seen
-
-
-def check_any_lifter(net: nn.Module) -> None:
-    """Refuse what lifts no people.
-
-    Raises:
-        BadInput: it is no lifter.
-    """
-    check_lifter(net)
 
 
 def lift_scene(

@@ -28,11 +28,17 @@ def lift_windows(net: nn.Module, keypoints: Tensor, rows: Tensor, batch: int, mi
 
 
 @torch.no_grad()
+def gives_centre(net: nn.Module, keypoints: Tensor, length: int) -> bool:
+    """Whether ``net`` makes of a window of ``keypoints`` (n, 17, c) the pose of its centre frame alone."""
+    return net(keypoints[:1].expand(length, -1, -1)[None]).shape[1] == 1
+
+
+@torch.no_grad()
 def lift_overlapping(net: nn.Module, keypoints: Tensor, length: int, batch: int) -> np.ndarray:
     """Poses (n, 17, 3) of one person's keypoints (n, 17, c): windows overlap by half and are blended, predictions are
     averaged with those of the mirror image.  A network that gives the centre frame sees a window around each frame."""
     n = len(keypoints)
-    centre_only = net(keypoints[:1].expand(length, -1, -1)[None]).shape[1] == 1
+    centre_only = gives_centre(net, keypoints, length)
     starts = np.arange(n) - length // 2 if centre_only else windows(n, length, max(1, length // 2))
     # beyond the ends, the first or last frame is repeated
     rows = torch.from_numpy(np.clip(starts[:, None] + np.arange(length), 0, n - 1)).to(keypoints.device)

@@ -16,6 +16,7 @@ from PIL import Image
 
 from moga_st import pretrained
 from moga_st.cli import lift as lift_verb
+from moga_st.config import ModelConfig
 from moga_st.data.pose import mocap
 from moga_st.data.pose.camera import normalise_screen
 from moga_st.data.pose.generated import generate_clip
@@ -26,7 +27,7 @@ from moga_st.data.video.clips import Video, open_video
 from moga_st.errors import BadInput
 from moga_st.infer import lift as lifting
 from moga_st.infer import lift_files
-from moga_st.models.lifter import LifterConfig
+from moga_st.models.lifter import Lifter, LifterConfig
 from moga_st.models.moganet import MogaNetConfig
 from tests.bvh_reader import read_bvh
 from tests.test_cli import run
@@ -42,12 +43,43 @@ def keypoints(t: int, seed: int = 0) -> Keypoints:
     return Keypoints(points, (1000, 800), 50.0, "Human3.6M-17", 0, 1, "made")
 
 
-class FrameByFrame(lifting.Lifter):
+class FrameByFrame(Lifter):
     """A lifter whose pose is a known function of the frame's keypoints, so that every window agrees."""
 
     def forward(self, keypoints: torch.Tensor) -> torch.Tensor:
         x, y = keypoints[..., 0], keypoints[..., 1]
         return torch.stack([x, y, x * x + y], dim=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class FlatConfig(ModelConfig, kind="test_flat"):
+    """A lifter of somebody's own, which gives the centre frame of nine."""
+
+    @property
+    def example_shape(self):
+        return (9, 17, 2)
+
+    def build(self):
+        return Flat()
+
+
+class Flat(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.depth = torch.nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, keypoints):
+        x, y = keypoints[:, 4:5].unbind(-1)
+        return torch.stack([x, y, self.depth * y], dim=-1)
+
+
+def test_any_network_of_17_joints_lifts(tmp_path):
+    found = keypoints(12)
+    pretrained.export_weights(tmp_path / "own.safetensors", Flat(), FlatConfig(), {})
+    poses = lifting.lift(tmp_path / "own.safetensors", found)
+    xy = normalise_screen(torch.from_numpy(found.points_px[..., :2]), torch.tensor([1000.0, 800.0])).numpy()
+    expected = np.stack([xy[..., 0], xy[..., 1], 2 * xy[..., 1]], -1)
+    np.testing.assert_allclose(poses, expected - expected[:, :1], atol=1e-5)
 
 
 @pytest.mark.parametrize("t", [1, 4, 9, 23])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 from torch import nn
 
 import moga_st
+from moga_st.config import ModelConfig
 from moga_st.errors import BadInput
 from moga_st.infer.predict import predict, predict_all
 from moga_st.infer.tiles import predict_frames
@@ -51,6 +53,38 @@ def test_a_clip_keeps_its_own_size_and_is_scored_against_what_follows(weights, c
     np.testing.assert_array_equal(made.truth, frames[6:9])
     assert made.scores["mse"] == pytest.approx(video.mse(expected, torch.from_numpy(frames[6:9])).mean().item())
     assert made.spec.fps == 25
+
+
+@dataclass(frozen=True)
+class BrighterConfig(ModelConfig, kind="test_brighter"):
+    """A network of somebody's own."""
+
+    def build(self):
+        return Brighter()
+
+
+class Brighter(nn.Module):
+    """Three frames out of four: the last one, brighter by one more hundredth each."""
+
+    def __init__(self):
+        super().__init__()
+        self.step = nn.Parameter(torch.tensor(0.01))
+
+    def forward(self, clip):
+        return clip[:, -1:] + self.step * torch.arange(1, 4).view(-1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("frames", [2, 3, 8])
+def test_any_network_of_clips_predicts_and_is_rolled_out(tmp_path, clip, frames):
+    path, values = clip
+    config, spec = BrighterConfig(), InputSpec((4, 1, 16, 16), (3, 1, 16, 16), ("grey",))
+    export_weights(tmp_path / "own.safetensors", config.build(), config, {}, spec=spec)
+    made = predict(tmp_path / "own.safetensors", path, frames=frames)
+    expected = values[3] + 0.01 * np.arange(1, frames + 1).reshape(-1, 1, 1, 1)
+    np.testing.assert_allclose(made.frames, expected, atol=1e-6)
+    export_weights(tmp_path / "unknown.safetensors", config.build(), config, {})
+    with pytest.raises(BadInput, match="holds a Brighter; predict needs a video model"):
+        predict(tmp_path / "unknown.safetensors", path)
 
 
 def test_what_comes_after_the_clip_starts_from_its_last_frames(weights, clip):
