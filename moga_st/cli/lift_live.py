@@ -14,7 +14,7 @@ import numpy as np
 from moga_st.cli.find_people import make_finder
 from moga_st.cli.lift_flags import Lift
 from moga_st.data.pose.export.motion import AXES
-from moga_st.data.pose.keypoints import LAYOUTS
+from moga_st.data.pose.keypoints import LAYOUT_BY_NAME
 from moga_st.data.pose.people import area
 from moga_st.data.pose.skeleton import JOINTS
 from moga_st.data.video.camera import Snapshot, open_camera
@@ -70,7 +70,7 @@ def _lifter(args: Lift, net: nn.Module, device: torch.device, image: np.ndarray,
         device,
         size_px,
         fps,
-        LAYOUTS[layout],
+        LAYOUT_BY_NAME[layout],
         focal_px=args.focal_px,
         smooth=args.one_euro if args.smooth else None,
         min_confidence=args.min_confidence,

@@ -20,7 +20,7 @@ WATCHED = ("run.json", "metrics.jsonl", "best.safetensors", FILE, "eval/eval.jso
 LOOK_EVERY_S = 2.0
 
 
-class Follower:
+class LivePage:
     """A page that follows files.
 
     Args:
@@ -69,7 +69,7 @@ def follow(targets: Sequence[Path], make: Callable[[], Page], port: int = 0) -> 
     Raises:
         BadInput: the port is taken.
     """
-    follower = Follower(targets, make)
+    follower = LivePage(targets, make)
     follower.page()  # what is wrong with the targets shows now
 
     class Handler(BaseHTTPRequestHandler):

@@ -18,7 +18,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from moga_st import pretrained
-from moga_st.data.pose.keypoints import LAYOUTS, read_keypoints
+from moga_st.data.pose.keypoints import LAYOUT_BY_NAME, read_keypoints
 from moga_st.data.video.clips import open_video
 from moga_st.errors import BadInput
 from moga_st.infer import lift as lifting
@@ -335,8 +335,8 @@ def test_layouts_are_known_by_their_keypoints_names():
     for name, layout in (("coco", "coco"), ("coco_wholebody", "coco"), ("halpe26", "halpe"), ("h36m", "h36m")):
         meta = parse({"from_file": str(folder / f"{name}.py")})
         assert mmpose_2d._layout(name, meta) == layout
-        theirs = [meta["keypoint_id2name"][i] for i in range(len(LAYOUTS[layout].joints))]
-        for their, our in zip(theirs, LAYOUTS[layout].joints, strict=True):
+        theirs = [meta["keypoint_id2name"][i] for i in range(len(LAYOUT_BY_NAME[layout].joints))]
+        for their, our in zip(theirs, LAYOUT_BY_NAME[layout].joints, strict=True):
             side = {"left": "L", "right": "R"}.get(their.partition("_")[0], "")
             assert (our[0] if our[1:2].isupper() else "") == side, (their, our)
             if layout != "h36m":  # whose joints have other names there

@@ -23,7 +23,7 @@ from moga_st.data.pose.skeleton import JOINTS, PARENTS, flip
 from moga_st.errors import BadInput
 
 
-class Motion(NamedTuple):
+class MovingBodies(NamedTuple):
     """Clips, frame after frame."""
 
     world_m: Tensor  # (n, 17, 3)
@@ -32,7 +32,7 @@ class Motion(NamedTuple):
     fps: Tensor  # (n,) of its clip
 
 
-def to_motion(clips: Iterable[MotionClip], device: torch.device | str = "cpu") -> Motion:
+def to_motion(clips: Iterable[MotionClip], device: torch.device | str = "cpu") -> MovingBodies:
     """Clips as one stack of frames.
 
     Raises:
@@ -50,10 +50,10 @@ def to_motion(clips: Iterable[MotionClip], device: torch.device | str = "cpu") -
         n += t
     if not poses:
         raise BadInput("no motion clip to train on; prepare the whole data set")
-    return Motion(*(torch.cat(x).to(device) for x in (poses, first, last, fps)))
+    return MovingBodies(*(torch.cat(x).to(device) for x in (poses, first, last, fps)))
 
 
-def windows(motion: Motion, centre: Tensor, fps: Tensor, frames: int) -> Tensor:
+def windows(motion: MovingBodies, centre: Tensor, fps: Tensor, frames: int) -> Tensor:
     """Poses (b, frames, 17, 3) around the frames ``centre`` (b,) at the rates ``fps`` (b,): linear between the clip's
     frames; beyond its ends the end frames repeat."""
     steps = torch.arange(frames, device=centre.device) - frames // 2

@@ -24,7 +24,7 @@ HARDNESS = tuple(_HARD.get(name[1:] if name[0] in "LR" else "", 0.8) for name in
 
 HUMAN36M = tuple(i for i, name in enumerate(CANONICAL) if name not in ("Nose", "LEye", "REye", "LEar", "REar"))
 _COCO = tuple(range(17))
-LAYOUTS: dict[str, tuple[tuple[int, ...], float]] = {
+SHOWN: dict[str, tuple[tuple[int, ...], float]] = {
     "Human3.6M-17": (HUMAN36M, 0.45),
     "COCO-17, MediaPipe-33": (_COCO, 0.35),
     "BODY_25": ((*_COCO, _AT["Hip"], _AT["Thorax"]), 0.1),
@@ -33,7 +33,7 @@ LAYOUTS: dict[str, tuple[tuple[int, ...], float]] = {
 """The keypoints that each layout shows, and the share of windows that have it."""
 
 _FACE = ("Nose", "LEye", "REye", "LEar", "REar")
-PARTS: dict[str, tuple[str, ...]] = {
+OCCLUSIONS: dict[str, tuple[str, ...]] = {
     "head": (*_FACE, "Neck/Nose", "Head"),
     "left arm": ("LElbow", "LWrist"),
     "right arm": ("RElbow", "RWrist"),
@@ -121,7 +121,7 @@ def _shown(draws: Draws, like: Tensor) -> Tensor:
     """Which keypoints the window's layout has: (b, 1, k)."""
     u, total = draws.uniform("layout"), 0.0
     out = torch.zeros(len(like), 1, len(CANONICAL), dtype=torch.bool, device=like.device)
-    for keypoints, share in LAYOUTS.values():
+    for keypoints, share in SHOWN.values():
         has = constant(tuple(i in keypoints for i in range(len(CANONICAL))), like.device)
         out = out | (((u >= total) & (u < total + share))[:, None, None] & has)
         total += share
@@ -134,8 +134,8 @@ def _hidden(draws: Draws, like: Tensor, share: float) -> Tensor:
     masked = draws.chance("masked", share)
     out = torch.zeros(b, 1, len(CANONICAL), dtype=torch.bool, device=like.device)
     for name in ("part", "other part"):
-        part = (draws.uniform(name) * len(PARTS) * (1 if name == "part" else 3)).long()
-        for i, names in enumerate(PARTS.values()):
+        part = (draws.uniform(name) * len(OCCLUSIONS) * (1 if name == "part" else 3)).long()
+        for i, names in enumerate(OCCLUSIONS.values()):
             has = constant(tuple(keypoint in names for keypoint in CANONICAL), like.device)
             out = out | ((part == i)[:, None, None] & has)
     single = draws.chance("single", 0.15)[:, None, None] & draws.chance("singles", 0.15, 1, len(CANONICAL))

@@ -117,16 +117,16 @@ def _stride(pose: Pose, phase: np.ndarray, swing: float, lift: float, arms: floa
 
 # Each action gives the pose, the heading (degrees to the left, or None) and the height above the floor in
 # metres (or None) of every frame.
-Motion = tuple[Pose, np.ndarray | None, np.ndarray | None]
+_Motion = tuple[Pose, np.ndarray | None, np.ndarray | None]
 
 
-def _walk(take: Take) -> Motion:
+def _walk(take: Take) -> _Motion:
     pose = _stand(take)
     _stride(pose, take.cycles(0.75, 1.05), take.between(20, 28), take.between(48, 62), take.between(12, 28), 4)
     return pose, take.between(-35, 35) * take.s + take.sway(25), None
 
 
-def _run(take: Take) -> Motion:
+def _run(take: Take) -> _Motion:
     pose, phase = _stand(take), take.cycles(1.2, 1.5)
     _stride(pose, phase, take.between(28, 36), take.between(55, 75), take.between(22, 34), 10)
     _lean(pose, np.full_like(take.s, take.between(4, 10)))
@@ -137,7 +137,7 @@ def _run(take: Take) -> Motion:
     return pose, take.between(-60, 60) * take.s + take.sway(20), hop
 
 
-def _jump(take: Take) -> Motion:
+def _jump(take: Take) -> _Motion:
     pose, phase = _stand(take), take.cycles(0.38, 0.5)
     crouch = _bump(phase, 0.24, 0.27, 0.17) + 0.7 * _bump(phase, 0.67, 0.68, 0.11)
     flight = _bump(phase, 0.5, 0.5, 0.13)
@@ -148,7 +148,7 @@ def _jump(take: Take) -> Motion:
     return pose, take.sway(10), take.between(0.2, 0.4) * flight
 
 
-def _wave(take: Take) -> Motion:
+def _wave(take: Take) -> _Motion:
     pose, (side, _) = _stand(take), take.side()
     up = _bump(take.cycles(0.12, 0.2), 0.3, 0.7, 0.2)
     shake = np.sin(2 * np.pi * take.cycles(1.0, 1.8))
@@ -159,7 +159,7 @@ def _wave(take: Take) -> Motion:
     return pose, take.sway(15), None
 
 
-def _squat(take: Take) -> Motion:
+def _squat(take: Take) -> _Motion:
     pose, down = _stand(take), _bump(take.cycles(0.25, 0.4), 0.47, 0.53, 0.3)
     depth, reach = take.between(40, 64), take.between(40, 90)
     for side in ("l_", "r_"):
@@ -170,7 +170,7 @@ def _squat(take: Take) -> Motion:
     return pose, take.sway(8), None
 
 
-def _box(take: Take) -> Motion:
+def _box(take: Take) -> _Motion:
     pose, (lead, rear) = _stand(take, arms=0.5), take.side()
     phase = take.cycles(0.5, 0.9)
     for side, at, forward in ((lead, 0.25, 12.0), (rear, 0.7, -8.0)):
@@ -185,7 +185,7 @@ def _box(take: Take) -> Motion:
     return pose, take.sway(30), None
 
 
-def _turn(take: Take) -> Motion:
+def _turn(take: Take) -> _Motion:
     pose, phase = _stand(take), take.cycles(0.8, 1.1)
     way, rest = take.between(60, 110), take.cycles(0.1, 0.15)
     speed = _bump(rest, 0.25, 0.75, 0.2) * (way if take.between(0, 1) < 0.5 else -way)
@@ -197,7 +197,7 @@ def _turn(take: Take) -> Motion:
     return pose, np.cumsum(speed) / FPS, None
 
 
-def _sit(take: Take) -> Motion:
+def _sit(take: Take) -> _Motion:
     pose, phase = _stand(take), take.cycles(0.12, 0.2)
     down = _bump(phase, 0.35, 0.65, 0.25)
     moving = _bump(phase, 0.22, 0.22, 0.2) + _bump(phase, 0.78, 0.78, 0.2)
@@ -211,7 +211,7 @@ def _sit(take: Take) -> Motion:
     return pose, take.sway(5), None
 
 
-def _pick_up(take: Take) -> Motion:
+def _pick_up(take: Take) -> _Motion:
     pose, (side, other) = _stand(take), take.side()
     down = _bump(take.cycles(0.18, 0.28), 0.45, 0.55, 0.3)
     _lean(pose, take.between(38, 54) * down)
@@ -224,7 +224,7 @@ def _pick_up(take: Take) -> Motion:
     return pose, take.sway(20), None
 
 
-def _kick(take: Take) -> Motion:
+def _kick(take: Take) -> _Motion:
     pose, (side, other) = _stand(take), take.side()
     phase = take.cycles(0.35, 0.5)
     back, through = _bump(phase, 0.24, 0.26, 0.18), _bump(phase, 0.5, 0.54, 0.16)
@@ -237,7 +237,7 @@ def _kick(take: Take) -> Motion:
     return pose, take.sway(20), None
 
 
-def _stretch(take: Take) -> Motion:
+def _stretch(take: Take) -> _Motion:
     pose = _stand(take)
     for name, size in (("spine_roll", 24), ("spine_yaw", 30), ("spine_pitch", 15), ("neck_pitch", 20)):
         pose[name] = pose[name] + take.sway(size)
@@ -250,7 +250,7 @@ def _stretch(take: Take) -> Motion:
     return pose, take.sway(40), None
 
 
-def _talk(take: Take) -> Motion:
+def _talk(take: Take) -> _Motion:
     pose = _stand(take)
     for side in ("l_", "r_"):
         lively = 0.5 + take.sway(0.5)
@@ -262,7 +262,7 @@ def _talk(take: Take) -> Motion:
     return pose, take.sway(35), None
 
 
-MOTIONS: dict[str, Callable[[Take], Motion]] = {
+MOTIONS: dict[str, Callable[[Take], _Motion]] = {
     "walk": _walk,
     "run": _run,
     "jump": _jump,

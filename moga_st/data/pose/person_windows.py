@@ -53,7 +53,9 @@ class PersonWindows(NamedTuple):
     poses_m: Tensor  # (b, t, 17, 3) in the camera's axes
 
 
-def person_windows(motion: bodies.Motion, seed: int, numbers: Tensor, frames: int, variety: Variety) -> PersonWindows:
+def person_windows(
+    motion: bodies.MovingBodies, seed: int, numbers: Tensor, frames: int, variety: Variety
+) -> PersonWindows:
     """The windows ``numbers`` (b,): a pure function of (seed, number) and the motion.
 
     Where the focal length that is told is k times the true one, the person is seen at 1/k of the rays and is k times as

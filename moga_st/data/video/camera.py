@@ -26,7 +26,7 @@ class Snapshot(NamedTuple):
     image: np.ndarray  # (h, w, 3) uint8 RGB
 
 
-class Camera:
+class LiveCamera:
     """In a ``with``: takes frames in a thread of its own, and iterating gives the newest each time, as soon as there is
     one that was not given yet, until the camera ends.
 
@@ -48,7 +48,7 @@ class Camera:
         self._ended, self._error = False, None
         self._thread = threading.Thread(target=self._take, daemon=True)
 
-    def __enter__(self) -> Camera:
+    def __enter__(self) -> LiveCamera:
         self._thread.start()
         return self
 
@@ -88,7 +88,7 @@ class Camera:
                 self._changed.notify_all()
 
 
-def open_camera(what: str) -> Camera:
+def open_camera(what: str) -> LiveCamera:
     """A camera by its number, 0 for the first, or a video file to be played as one, at its own rate.
 
     Raises:
@@ -96,7 +96,7 @@ def open_camera(what: str) -> Camera:
     """
     if not what.isdigit():
         video = open_video(Path(what))
-        return Camera(played(video), video.fps)
+        return LiveCamera(played(video), video.fps)
     return _device(int(what))
 
 
@@ -112,7 +112,7 @@ def played(
         yield i / video.fps, image
 
 
-def _device(number: int) -> Camera:
+def _device(number: int) -> LiveCamera:
     try:
         cv2 = importlib.import_module("cv2")
     except ImportError as error:
@@ -136,4 +136,4 @@ def _device(number: int) -> Camera:
         finally:
             device.release()
 
-    return Camera(frames(), fps if 1 <= fps <= 1000 else FPS)
+    return LiveCamera(frames(), fps if 1 <= fps <= 1000 else FPS)

@@ -31,7 +31,7 @@ FPS = 25.0
 _NAME = re.compile(r"person(\d\d)_([a-z]+)_d\d")
 
 
-class Take(NamedTuple):
+class Recording(NamedTuple):
     """The frames of one video that are used."""
 
     name: str  # person01_boxing_d1
@@ -61,15 +61,15 @@ def prepare(source: Path, out: Path, size: int = 128, window: int = 30) -> None:
     }
     total = check_space(out, _count(source), (size, size, 1))
     with write_clips(out, SOURCE, LICENCE, ("grey",), fps=FPS, conventions=conventions, frames=total) as writer:
-        for take in _takes(source):
-            split = split_of(take.person)
-            for run in runs(take.numbers):
+        for recording in _recordings(source):
+            split = split_of(recording.person)
+            for run in runs(recording.numbers):
                 count = run.stop - run.start
-                clip = [resize(frame, size, size, "bilinear") for frame in itertools.islice(take.frames, count)]
+                clip = [resize(frame, size, size, "bilinear") for frame in itertools.islice(recording.frames, count)]
                 if count < window:
                     continue  # no window fits into it
-                starts = None if split == "train" else window_starts(take.action, count, window)
-                writer.add_clip(split, f"{take.name}/{take.numbers[run.start]:04d}", clip, starts=starts)
+                starts = None if split == "train" else window_starts(recording.action, count, window)
+                writer.add_clip(split, f"{recording.name}/{recording.numbers[run.start]:04d}", clip, starts=starts)
 
 
 def split_of(person: int) -> Split:
@@ -110,7 +110,7 @@ def _count(source: Path) -> int:
     return sum(len(numbers) for path in source.rglob("00sequences.txt") for numbers in read_sequences(path).values())
 
 
-def _takes(source: Path) -> Iterator[Take]:
+def _recordings(source: Path) -> Iterator[Recording]:
     folders = _folders(source)
     if folders:
         yield from map(_from_images, sorted(folders))
@@ -128,19 +128,19 @@ def _takes(source: Path) -> Iterator[Take]:
         yield _from_video(path, sequences)
 
 
-def _from_images(folder: Path) -> Take:
+def _from_images(folder: Path) -> Recording:
     paths = {int(p.stem[6:10]): p for p in folder.glob("image_*") if p.stem[6:10].isdigit()}
     numbers = sorted(paths)
-    return Take(*_named(folder), numbers, (read_image(paths[i])[..., :1] for i in numbers))
+    return Recording(*_named(folder), numbers, (read_image(paths[i])[..., :1] for i in numbers))
 
 
-def _from_video(path: Path, sequences: dict[str, list[int]]) -> Take:
+def _from_video(path: Path, sequences: dict[str, list[int]]) -> Recording:
     named = _named(path)
     if named[0] not in sequences:
         raise BadInput(f"{path}: 00sequences.txt does not list it; fetch that file again")
     frames = [frame[..., :1].copy() for frame in open_video(path)]  # a few megabytes
     numbers = [i for i in sequences[named[0]] if i <= len(frames)]  # some lists go on after the video's end
-    return Take(*named, numbers, (frames[i - 1] for i in numbers))
+    return Recording(*named, numbers, (frames[i - 1] for i in numbers))
 
 
 def _named(path: Path) -> tuple[str, int, str]:

@@ -40,7 +40,7 @@ class MotionConfig(Config, kind="motion", was=("moga_st.data.moving_mnist:Motion
 AT_ONCE = 640  # frames composed at once: what a CPU's cache holds
 
 
-class Draws(NamedTuple):
+class Drawn(NamedTuple):
     """The random choices behind a batch: all that is random in it."""
 
     digit: Tensor  # (b, k) int64: which digit image
@@ -48,21 +48,21 @@ class Draws(NamedTuple):
     angle: Tensor  # (b, k) float64 in [0, 2 pi)
 
 
-def draw(seed: int, index: Tensor, config: MotionConfig, choices: int) -> Draws:
+def draw(seed: int, index: Tensor, config: MotionConfig, choices: int) -> Drawn:
     """The random choices of the sequences numbered ``index`` (b,) int64 of the stream ``seed``."""
     k = config.digits
     u = uniform(seed, index, 4 * k).view(-1, k, 4)
     digit = (u[..., 0] * choices).to(torch.int64)
-    return Draws(digit, u[..., 1:3], u[..., 3] * (2 * np.pi))
+    return Drawn(digit, u[..., 1:3], u[..., 3] * (2 * np.pi))
 
 
-def positions(draws: Draws, config: MotionConfig, frames: int, digit_size: int) -> Tensor:
+def positions(drawn: Drawn, config: MotionConfig, frames: int, digit_size: int) -> Tensor:
     """Top-left pixels (b, frames, k, 2) int64, in 0 to frame_size - digit_size."""
     if digit_size > config.frame_size:
         raise BadInput(f"frame_size {config.frame_size} is smaller than the {digit_size} px digits")
     # float64: the floor below must not depend on whose float32 sine rounds which way
-    velocity = torch.stack([torch.sin(draws.angle), torch.cos(draws.angle)], dim=-1) * config.step
-    place, path = draws.start, []
+    velocity = torch.stack([torch.sin(drawn.angle), torch.cos(drawn.angle)], dim=-1) * config.step
+    place, path = drawn.start, []
     for _ in range(frames):
         place = (place + velocity).clamp_(0.0, 1.0)
         velocity = torch.where(place == place.round(), -velocity, velocity)  # at an edge, which is 0 or 1
@@ -70,10 +70,10 @@ def positions(draws: Draws, config: MotionConfig, frames: int, digit_size: int) 
     return (torch.stack(path, dim=1) * (config.frame_size - digit_size)).to(torch.int64)
 
 
-def render(digits: Tensor, draws: Draws, config: MotionConfig, frames: int) -> Tensor:
+def render(digits: Tensor, drawn: Drawn, config: MotionConfig, frames: int) -> Tensor:
     """Sequences (b, frames, 1, s, s) uint8 from digits (n, d, d) uint8, all on the digits' device."""
     d, s = digits.shape[-1], config.frame_size
-    corner = positions(draws, config, frames, d)
+    corner = positions(drawn, config, frames, d)
     corner = corner[..., 0] * s + corner[..., 1]  # (b, t, k) into a flat frame
     b, t, k = corner.shape
     # A digit drawn once into a long strip of zeros, its rows a frame's width apart: every frame that shows it, flat,
@@ -81,7 +81,7 @@ def render(digits: Tensor, draws: Draws, config: MotionConfig, frames: int) -> T
     most = (s - d) * (s + 1)  # the last corner
     length = most + s * s
     strips = digits.new_zeros(b * k * length)
-    chosen = digits.flatten(1).index_select(0, draws.digit.flatten()).view(-1, d, d)
+    chosen = digits.flatten(1).index_select(0, drawn.digit.flatten()).view(-1, d, d)
     strips.as_strided((b * k, d, d), (length, s, 1), most).copy_(chosen)
     windows = strips.as_strided((b * k * length - s * s + 1, s * s), (1, 1))
     first = torch.arange(most, b * k * length, length, device=digits.device).view(b, 1, k) - corner
@@ -93,17 +93,17 @@ def render(digits: Tensor, draws: Draws, config: MotionConfig, frames: int) -> T
     return out.view(b, t, 1, s, s)
 
 
-def render_slowly(digits: np.ndarray, draws: Draws, config: MotionConfig, frames: int) -> np.ndarray:
+def render_slowly(digits: np.ndarray, drawn: Drawn, config: MotionConfig, frames: int) -> np.ndarray:
     """What :func:`render` computes, one sequence, digit and frame at a time: the definition in plain
     Python, as the field's loaders run it.  Tests hold :func:`render` to it exactly, and the benchmark
     measures against it."""
     free = config.frame_size - digits.shape[-1]
-    out = np.zeros((len(draws.digit), frames, 1, config.frame_size, config.frame_size), np.uint8)
+    out = np.zeros((len(drawn.digit), frames, 1, config.frame_size, config.frame_size), np.uint8)
     for b in range(len(out)):
         for k in range(config.digits):
-            image = digits[int(draws.digit[b, k])]
-            y, x = draws.start[b, k].tolist()
-            angle = float(draws.angle[b, k])
+            image = digits[int(drawn.digit[b, k])]
+            y, x = drawn.start[b, k].tolist()
+            angle = float(drawn.angle[b, k])
             vy, vx = float(np.sin(angle)) * config.step, float(np.cos(angle)) * config.step
             for t in range(frames):
                 y, x = y + vy, x + vx

@@ -20,7 +20,7 @@ def clip(name: str, subject: int, action: str, frames: int, fps: float = 50.0) -
 
 
 @pytest.fixture(scope="module")
-def motion() -> bodies.Motion:
+def motion() -> bodies.MovingBodies:
     return to_motion([clip("a", 0, "walk", 40), clip("b", 1, "kick", 30, fps=100.0)])
 
 

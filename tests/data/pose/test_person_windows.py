@@ -5,7 +5,7 @@ import torch
 
 from moga_st.data.draws import Draws
 from moga_st.data.pose.bodies import to_motion
-from moga_st.data.pose.detected_windows import HARDNESS, LAYOUTS, PARTS, detected
+from moga_st.data.pose.detected_windows import HARDNESS, OCCLUSIONS, SHOWN, detected
 from moga_st.data.pose.generated import generate_clip
 from moga_st.data.pose.person_windows import Variety, person_windows
 from moga_st.data.pose.prepared_poses import MotionClip
@@ -88,10 +88,10 @@ def test_layouts_show_their_keypoints_in_their_share_of_windows():
     nose, head = seen[:, CANONICAL.index("Nose")], seen[:, CANONICAL.index("Head")]
     assert 0.35 < nose.float().mean() < 0.6
     assert nose[head].float().mean() < 0.35  # a top of the head and a face: Halpe alone
-    assert sum(share for _, share in LAYOUTS.values()) == pytest.approx(1)
-    both, _ = LAYOUTS["Human3.6M-17"]
+    assert sum(share for _, share in SHOWN.values()) == pytest.approx(1)
+    both, _ = SHOWN["Human3.6M-17"]
     assert [CANONICAL[i] for i in both] == [n for n in CANONICAL if H36M17.same_as.get(n, n) in JOINTS]
-    assert set().union(*PARTS.values()) < set(CANONICAL)
+    assert set().union(*OCCLUSIONS.values()) < set(CANONICAL)
 
 
 def test_what_is_not_seen_is_zero_and_what_the_image_cuts_is_not_seen():

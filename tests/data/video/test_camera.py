@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from moga_st.data.video.camera import Camera, open_camera, played
+from moga_st.data.video.camera import LiveCamera, open_camera, played
 from moga_st.data.video.clips import Video
 from moga_st.errors import BadInput
 
@@ -34,7 +34,7 @@ class Source:
         finally:
             self.closed = True
 
-    def take(self, camera: Camera, count: int) -> None:
+    def take(self, camera: LiveCamera, count: int) -> None:
         """Take so many frames, and wait until they have come."""
         goal = camera.taken + count
         for _ in range(count):
@@ -45,7 +45,7 @@ class Source:
 
 def test_whoever_is_slow_gets_the_newest_frame_and_one_waits_at_most():
     source = Source()
-    camera = Camera(source.frames(), 10.0)
+    camera = LiveCamera(source.frames(), 10.0)
     with camera:
         frames = iter(camera)
         got = []
@@ -68,7 +68,7 @@ def test_an_error_of_the_camera_reaches_who_asks_for_frames():
         yield 0.0, np.zeros((2, 2, 3), np.uint8)
         raise BadInput("camera 3: gives no more frames")
 
-    with Camera(frames(), 30.0) as camera, pytest.raises(BadInput, match="camera 3"):
+    with LiveCamera(frames(), 30.0) as camera, pytest.raises(BadInput, match="camera 3"):
         for _ in camera:
             pass
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from moga_st.data.draws import uniform
-from moga_st.data.video.moving_mnist import Draws, MotionConfig, draw, positions, render, render_slowly
+from moga_st.data.video.moving_mnist import Drawn, MotionConfig, draw, positions, render, render_slowly
 from moga_st.errors import BadInput
 
 DIGITS = torch.randint(0, 256, (7, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -22,17 +22,17 @@ DIGITS = torch.randint(0, 256, (7, 28, 28), dtype=torch.uint8, generator=torch.G
     ],
 )
 def test_batched_rendering_equals_the_plain_loop_exactly(config):
-    draws = draw(3, torch.arange(40), config, len(DIGITS))
+    drawn = draw(3, torch.arange(40), config, len(DIGITS))
     np.testing.assert_array_equal(
-        render(DIGITS, draws, config, 20).numpy(), render_slowly(DIGITS.numpy(), draws, config, 20)
+        render(DIGITS, drawn, config, 20).numpy(), render_slowly(DIGITS.numpy(), drawn, config, 20)
     )
 
 
 def test_a_digit_moves_bounces_and_stays_inside():
     """By hand, with steps of 1/8, which floats hold exactly: from the middle to the right edge and back."""
     config = MotionConfig(digits=1, step=0.125)
-    draws = Draws(torch.zeros(1, 1, dtype=torch.int64), torch.full((1, 1, 2), 0.5).double(), torch.zeros(1, 1).double())
-    y, x = positions(draws, config, 14, 28)[0, :, 0].T.tolist()
+    drawn = Drawn(torch.zeros(1, 1, dtype=torch.int64), torch.full((1, 1, 2), 0.5).double(), torch.zeros(1, 1).double())
+    y, x = positions(drawn, config, 14, 28)[0, :, 0].T.tolist()
     assert y == [18] * 14
     eighths = [5, 6, 7, 8, 7, 6, 5, 4, 3, 2, 1, 0, 1, 2]  # clamped at 8 and at 0, each a frame long
     assert x == [36 * e // 8 for e in eighths]
@@ -47,8 +47,8 @@ def test_positions_reach_both_edges_and_never_leave():
 
 
 def test_overlapping_digits_are_composed_by_maximum():
-    draws = Draws(torch.tensor([[0, 1]]), torch.full((1, 2, 2), 0.5).double(), torch.zeros(1, 2).double())
-    frame = render(DIGITS, draws, MotionConfig(), 1)[0, 0, 0]
+    drawn = Drawn(torch.tensor([[0, 1]]), torch.full((1, 2, 2), 0.5).double(), torch.zeros(1, 2).double())
+    frame = render(DIGITS, drawn, MotionConfig(), 1)[0, 0, 0]
     rows, columns = frame.nonzero().T
     top, left = rows.min(), columns.min()
     torch.testing.assert_close(frame[top : top + 28, left : left + 28], torch.maximum(DIGITS[0], DIGITS[1]))
@@ -57,18 +57,18 @@ def test_overlapping_digits_are_composed_by_maximum():
 
 def test_starts_directions_speeds_and_digits_have_their_distributions():
     config, n = MotionConfig(), 20_000
-    draws = draw(5, torch.arange(n), config, 10)
+    drawn = draw(5, torch.arange(n), config, 10)
     tolerance = 4 / math.sqrt(2 * n)  # four standard errors of a share, at most
-    for values in (draws.start[..., 0], draws.start[..., 1], draws.angle / (2 * math.pi)):
+    for values in (drawn.start[..., 0], drawn.start[..., 1], drawn.angle / (2 * math.pi)):
         share = torch.histc(values.float(), 10, 0, 1) / values.numel()
         assert (share - 0.1).abs().max() < tolerance
         assert values.min() >= 0
         assert values.max() < 1
-    assert (torch.bincount(draws.digit.flatten(), minlength=10) / (2 * n) - 0.1).abs().max() < tolerance
+    assert (torch.bincount(drawn.digit.flatten(), minlength=10) / (2 * n) - 0.1).abs().max() < tolerance
     # a digit that touches no edge moves by exactly 0.1 of the canvas
-    inner = ((draws.start - 0.5).abs() < 0.3).all(-1)
+    inner = ((drawn.start - 0.5).abs() < 0.3).all(-1)
     assert inner.any()
-    frames = positions(draws, MotionConfig(frame_size=10_028), 2, 28)
+    frames = positions(drawn, MotionConfig(frame_size=10_028), 2, 28)
     step = (frames[:, 1] - frames[:, 0]).double()[inner].norm(dim=-1) / 10_000
     assert (step - 0.1).abs().max() < 3e-4  # two floors of a ten-thousandth
 

@@ -8,11 +8,11 @@ as it stands (checks).
 
 from moga_st.data.pose.keypoints.formats.mmpose import write_people
 from moga_st.data.pose.keypoints.formats.which import holds_keypoints
-from moga_st.data.pose.keypoints.layouts import LAYOUTS, STANDING
+from moga_st.data.pose.keypoints.layouts import LAYOUT_BY_NAME, STANDING
 from moga_st.data.pose.keypoints.reading import Keypoints, read_keypoints, read_people
 
 __all__ = [
-    "LAYOUTS",
+    "LAYOUT_BY_NAME",
     "STANDING",
     "Keypoints",
     "holds_keypoints",

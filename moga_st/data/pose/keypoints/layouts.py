@@ -23,7 +23,7 @@ from moga_st.data.pose.skeleton import (
 )
 from moga_st.errors import BadInput, nearest
 
-LAYOUTS = {
+LAYOUT_BY_NAME = {
     "h36m": H36M17,
     "coco": COCO17,
     "body_25": BODY_25,
@@ -102,7 +102,7 @@ def choose_layout(path: Path, content: Content, points: np.ndarray, asked: str |
         return best, f"by the body they make{though}"
     if usual:
         return usual[0], ""
-    flags = " or ".join(name for name, layout in LAYOUTS.items() if layout in fitting)
+    flags = " or ".join(name for name, layout in LAYOUT_BY_NAME.items() if layout in fitting)
     raise BadInput(
         f"{path}: {joints} joints may be {' or '.join(layout.name for layout in fitting)}; say which with "
         f"`layout`: {flags}"
@@ -110,10 +110,12 @@ def choose_layout(path: Path, content: Content, points: np.ndarray, asked: str |
 
 
 def _named(path: Path, name: str, joints: int) -> Layout:
-    known = {_plain(k): v for k, v in LAYOUTS.items()} | {_plain(v.name): v for v in LAYOUTS.values()}
+    known = {_plain(k): v for k, v in LAYOUT_BY_NAME.items()} | {_plain(v.name): v for v in LAYOUT_BY_NAME.values()}
     layout = known.get(_plain(name))
     if layout is None:
-        raise BadInput(f"{path}: unknown layout {name!r}{nearest(name, LAYOUTS)}; expected {', '.join(LAYOUTS)}")
+        raise BadInput(
+            f"{path}: unknown layout {name!r}{nearest(name, LAYOUT_BY_NAME)}; expected {', '.join(LAYOUT_BY_NAME)}"
+        )
     if joints != len(layout.joints) and layout not in OF_COUNT.get(joints, ()):
         raise BadInput(f"{path}: has {joints} joints, {layout.name} has {len(layout.joints)}; say another `layout`")
     return layout
@@ -237,7 +239,7 @@ def layout_of_names(path: Path, names: Sequence[str]) -> Layout:
         BadInput: too few of them are a body's joints.
     """
     standard = standard_names(names)
-    for layout in sorted(LAYOUTS.values(), key=lambda known: -len(known.joints)):  # the one that says most
+    for layout in sorted(LAYOUT_BY_NAME.values(), key=lambda known: -len(known.joints)):  # the one that says most
         body = standard_names(layout.joints)
         if standard[: len(body)] == body and (len(body) == len(names) or layout in OF_COUNT.get(len(names), ())):
             return layout

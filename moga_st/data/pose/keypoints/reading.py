@@ -154,7 +154,7 @@ def read_people(
         size_px: width and height of the image, where the file does not say.
         fps: frame rate of the file's numbering: where that steps by 5, 5 times that of the keypoints; the file's,
             else 30.
-        layout: a name of :data:`moga_st.data.pose.keypoints.LAYOUTS`; left out, what the file says or is like.
+        layout: a name of :data:`moga_st.data.pose.keypoints.LAYOUT_BY_NAME`; left out, what the file says or is like.
         person: only this one.
         everyone: but those seen for less than :data:`BRIEF_S`; left at False, without ``person``, only the one who
             takes up most of the images.
