@@ -19,7 +19,7 @@ from moga_st.storage.reading import check_size, open_file
 _FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
 _GROWTH = 1_100
 _SLACK = 64 * 2**20  # bytes that a data set may declare without having been written
-_MOST = 2_000_000  # links
+_MOST, _DEEPEST = 2_000_000, 32  # links, and groups in groups: each is looked up from the top
 _SURVIVED: set[tuple[int, int, int, int]] = set()  # files that have been looked at, by device, number, size and time
 
 
@@ -28,8 +28,8 @@ def open_hdf5(path: Path) -> Iterator[Any]:
     """An HDF5 file to read, in a ``with``: an h5py.File all of whose links and values have been looked at first.
 
     Refused are links to other places or files, external storage and virtual data sets, by which a file can have
-    others read, filters that are plug-ins, and data sets that declare far more than their bytes can hold.  What
-    h5py raises inside the ``with`` for damage becomes a BadInput as well.
+    others read, filters that are plug-ins, groups nested without end, and data sets that declare far more than their
+    bytes can hold.  What h5py raises inside the ``with`` for damage becomes a BadInput as well.
 
     Raises:
         BadInput: see :func:`moga_st.storage.open_file`; no HDF5, damaged, or one of those.
@@ -124,11 +124,14 @@ def _check(file: Any, path: Path) -> None:
 
     def note(name: bytes, info: Any) -> bool | None:
         links.append((bytes(name), info.type))
-        return True if len(links) > _MOST or info.type != low.h5l.TYPE_HARD else None
+        stop = len(links) > _MOST or name.count(b"/") > _DEEPEST or info.type != low.h5l.TYPE_HARD
+        return True if stop else None
 
     file.id.links.visit(note, info=True)
     for name, kind in links:
         shown = name.decode("utf-8", "replace")
+        if name.count(b"/") > _DEEPEST:
+            raise BadInput(f"{path}: holds groups nested more than {_DEEPEST} deep")
         if kind != low.h5l.TYPE_HARD:
             raise BadInput(f"{path}: {shown} is a link to another place or file; copy what it names into the file")
         item = low.h5o.open(file.id, name)

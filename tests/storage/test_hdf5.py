@@ -57,6 +57,21 @@ def test_files_that_read_others_or_grow_are_refused(tmp_path, secret, kind, said
         pytest.fail("opened")
 
 
+def test_groups_nested_without_end_are_refused(tmp_path):
+    for depth, fine in ((30, True), (2000, False)):  # a file of 2 MB, whose names together have as many characters
+        path = tmp_path / f"{depth}.h5"
+        with h5py.File(path, "w") as file:
+            group = file
+            for _ in range(depth):
+                group = group.create_group("g")
+        if fine:
+            with storage.open_hdf5(path) as file:
+                assert file["g/" * depth].name == "/g" * depth
+            continue
+        with pytest.raises(BadInput, match=r"2000\.h5: holds groups nested more than 32 deep"), storage.open_hdf5(path):
+            pytest.fail("opened")
+
+
 def test_plain_files_are_read(tmp_path):
     path = tmp_path / "a.h5"
     x = np.random.default_rng(0).random((50, 3)).astype(np.float32)
