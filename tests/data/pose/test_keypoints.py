@@ -327,6 +327,14 @@ def test_a_constant_step_between_numbers_is_one_frame(tmp_path):
     assert "frames 3 to 23 in steps of 5" in got.note
 
 
+def test_numbers_that_are_times_are_no_frames(tmp_path):
+    entries = coco_entries(person(COCO17, 5))
+    for i, e in enumerate(entries):
+        e["image_id"] = 33_333_333 * i  # nanoseconds
+    with pytest.raises(BadInput, match=r"a\.json: its frames are numbered in steps of 33,333,333, .* s from"):
+        read_keypoints(save_json(tmp_path / "a.json", entries), size_px=SIZE)
+
+
 def test_the_frame_rate_is_that_of_the_numbering_and_falls_with_the_step(tmp_path):
     """Every 5th frame at 50 fps is 10 fps, in which a gap of 4 frames is short for 0.5 s and one of 6 is long."""
     points = body(30)

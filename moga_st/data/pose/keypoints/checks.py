@@ -10,7 +10,7 @@ from moga_st.data.pose.skeleton import JOINTS
 from moga_st.errors import BadInput
 
 LARGEST_PX = 100_000  # of an image's side
-FASTEST_FPS = 100_000.0
+FASTEST_FPS, SLOWEST_FPS = 100_000.0, 0.01
 STRAY = 1.0  # of the image's longer side: a joint farther outside is a detector's slip
 
 
@@ -33,6 +33,18 @@ def check_fps(path: Path, fps: float | None) -> None:
     """
     if fps is not None and not 0 < fps <= FASTEST_FPS:
         raise BadInput(f"{path}: the frame rate must be positive and at most {FASTEST_FPS:g}, got {fps}")
+
+
+def check_step(path: Path, step: int, rate: float) -> None:
+    """
+    Raises:
+        BadInput: frames numbered in steps of ``step`` are too far apart, at ``rate`` a second, for those of a video.
+    """
+    if rate < SLOWEST_FPS:
+        raise BadInput(
+            f"{path}: its frames are numbered in steps of {step:,}, {1 / rate:,.0f} s from one to the next; "
+            "number them as the video's frames, not by time"
+        )
 
 
 def in_pixels(points: np.ndarray, size_px: tuple[int, int], normalised: bool) -> tuple[np.ndarray, str]:

@@ -17,6 +17,7 @@ from moga_st.data.pose.keypoints.checks import (
     check_fps,
     check_inside,
     check_size,
+    check_step,
     in_pixels,
     posture_warning,
     without_strays,
@@ -206,6 +207,7 @@ def _scene(
     zero, step, _ = counted(path, content.listed)
     frames = np.array([(d.frame - zero) // step for d in content.detections], np.int64)
     rate = (FPS if given is None else given) / step
+    check_step(path, step, rate)
     people = identify(
         frames,
         points,
