@@ -107,6 +107,8 @@ def _prepare(argv: list[str]) -> None:
         raise BadInput(f"{out}: exists already; remove it, or name another file with --out")
     if not args.source.exists():
         raise BadInput(f"{args.source}: no such file or folder")
+    if not (args.source.is_file() or args.source.is_dir()):
+        raise BadInput(f"{args.source}: is a device, pipe or socket, expected a file or folder")
     own = list(inspect.signature(prepare).parameters)[2:]
     prepare(args.source, out, **{flag: getattr(args, flag) for flag in own})
     kept = importlib.import_module(f"moga_st.data.{'pose.prepared_poses' if name in POSE else 'video.prepared_clips'}")

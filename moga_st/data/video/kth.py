@@ -27,6 +27,7 @@ DENSE_STEP = 3  # frames between test windows of jogging and running, where a pe
 SOURCE = "KTH Actions (Schuldt, Laptev, Caputo: Recognizing human actions, ICPR 2004)"
 LICENCE = "none stated; publicly available from KTH for research, cite the paper"
 FPS = 25.0
+LONGEST = 100_000  # frames that a list may name, over an hour of them
 
 _NAME = re.compile(r"person(\d\d)_([a-z]+)_d\d")
 
@@ -59,9 +60,10 @@ def prepare(source: Path, out: Path, size: int = 128, window: int = 30) -> None:
         "windows": f"val and test: {window} frames from each clip's end backwards, without overlap; every "
         f"{DENSE_STEP}rd start for jogging and running",
     }
+    recordings = _recordings(source)
     total = check_space(out, _count(source), (size, size, 1))
     with write_clips(out, SOURCE, LICENCE, ("grey",), fps=FPS, conventions=conventions, frames=total) as writer:
-        for recording in _recordings(source):
+        for recording in recordings:
             split = split_of(recording.person)
             for run in runs(recording.numbers):
                 count = run.stop - run.start
@@ -91,8 +93,10 @@ def read_sequences(path: Path) -> dict[str, list[int]]:
     found = {}
     lines = re.findall(r"^\s*(person\d\d_[a-z]+_d\d)\s+frames\s+([\d ,\t-]+)", storage.read_text(path, "replace"), re.M)
     for name, listed in lines:
-        pairs = re.findall(r"(\d+)\s*-\s*(\d+)", listed)
-        found[name] = sorted({i for a, b in pairs for i in range(int(a), int(b) + 1)})
+        pairs = [(int(a), int(b)) for a, b in re.findall(r"(\d{1,9})\s*-\s*(\d{1,9})", listed)]
+        if any(b > LONGEST for _, b in pairs):
+            raise BadInput(f"{path}: lists frame {max(b for _, b in pairs):,} of {name}, expected at most {LONGEST:,}")
+        found[name] = sorted({i for a, b in pairs for i in range(a, b + 1)})
     if not found:
         raise BadInput(f"{path}: lists no frames; expected lines like 'person01_boxing_d1  frames  1-95, 96-185'")
     return found
@@ -111,10 +115,13 @@ def _count(source: Path) -> int:
 
 
 def _recordings(source: Path) -> Iterator[Recording]:
+    """
+    Raises:
+        BadInput: there are none.
+    """
     folders = _folders(source)
     if folders:
-        yield from map(_from_images, sorted(folders))
-        return
+        return map(_from_images, sorted(folders))
     videos, lists = sorted(source.rglob("person*.avi")), sorted(source.rglob("00sequences.txt"))
     if not videos:
         raise BadInput(
@@ -124,8 +131,7 @@ def _recordings(source: Path) -> Iterator[Recording]:
     if not lists:
         raise BadInput(f"{source}: lacks 00sequences.txt, which says in which frames a person is seen; add it")
     sequences = read_sequences(lists[0])
-    for path in videos:
-        yield _from_video(path, sequences)
+    return (_from_video(path, sequences) for path in videos)
 
 
 def _from_images(folder: Path) -> Recording:

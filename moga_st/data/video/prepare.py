@@ -149,7 +149,7 @@ def clips_in(source: Path) -> Iterator[Path]:
 
 
 def _clips_in(source: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
-    if source.is_file() or any((source / name).is_file() for name in ZARR):
+    if not source.is_dir() or any((source / name).is_file() for name in ZARR):
         yield source
         return
     folder = source.stat()

@@ -101,6 +101,9 @@ def test_what_cannot_be_read_is_named(tmp_path):
     (tmp_path / "00sequences.txt").write_text("nothing")
     with pytest.raises(BadInput, match="lists no frames"):
         kth.prepare(tmp_path, tmp_path / "out.h5")
+    (tmp_path / "00sequences.txt").write_text("person01_boxing_d1 frames 1-99999999\n")
+    with pytest.raises(BadInput, match=r"lists frame 99,999,999 of person01_boxing_d1, expected at most 100,000"):
+        kth.prepare(tmp_path, tmp_path / "out.h5")
     (tmp_path / "00sequences.txt").write_text("person02_boxing_d1 frames 1-9\n")
     with pytest.raises(BadInput, match=r"person01_boxing_d1_uncomp\.avi: 00sequences\.txt does not list it"):
         kth.prepare(tmp_path, tmp_path / "out.h5")
