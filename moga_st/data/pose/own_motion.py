@@ -29,6 +29,7 @@ from moga_st.data.pose.virtual_cameras import VIRTUAL_CAMERAS, virtual_cameras
 from moga_st.errors import BadInput
 
 FPS = 50.0
+SLOWEST_FPS = 1.0  # of a recording; the time between two frames is filled at FPS, however long it is
 UNITS_M = {"m": 1.0, "dm": 0.1, "cm": 0.01, "mm": 0.001, "in": 0.0254}
 STATURE_M = (1.0, 2.2)
 SUFFIXES = (".bvh", ".c3d", ".npz")
@@ -109,6 +110,8 @@ def _clips(
             world = world * (unit_m if unit is None else UNITS_M[unit])
             if (up or {".bvh": "y", ".c3d": "z"}[kind]) == "y":
                 world = np.stack([world[..., 0], -world[..., 2], world[..., 1]], axis=-1)
+        if fps < SLOWEST_FPS:
+            raise BadInput(f"{path}: has {fps:g} frames a second, expected at least {SLOWEST_FPS:g} of recorded motion")
         world = _resample(world, fps)
         try:
             check_person(name, world)

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,15 @@ def test_a_bvh_of_ours_comes_back(world, tmp_path):
     assert (clip.name, clip.subject, clip.fps) == ("anna/walk", "anna", 50.0)
     np.testing.assert_allclose(clip.world_m, world, atol=1e-4)
     assert len(clip.views) == 4
+
+
+def test_a_recording_with_hours_between_its_frames_is_refused(world, tmp_path):
+    (tmp_path / "src").mkdir()
+    path = tmp_path / "src" / "a.bvh"
+    write_bvh(path, world, 50.0)
+    path.write_text(re.sub("Frame Time: .*", "Frame Time: 1e9", path.read_text()))  # 50 thousand million frames of it
+    with pytest.raises(BadInput, match=r"a\.bvh: has 1e-09 frames a second, expected at least 1 of recorded motion"):
+        prepared(tmp_path / "src", tmp_path)
 
 
 def test_our_reader_and_the_one_of_the_tests_agree(world, tmp_path):
