@@ -160,6 +160,8 @@ def find_weights(path: Path) -> Path:
         raise BadInput(f"{path}: holds several runs; name one of {', '.join(map(str, runs))}")
     if str(path) in shipped():  # after the folders, but one of this name may be what `eval` wrote of these weights
         return SHIPPED / f"{path}.safetensors"
+    if path.exists() and not path.is_dir():
+        raise BadInput(f"{path}: is a device, pipe or socket, expected an ordinary file")
     if path.exists():
         raise BadInput(f"{path}: no best.safetensors in this folder; train first, or name a .safetensors file")
     raise BadInput(

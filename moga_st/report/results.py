@@ -80,6 +80,8 @@ def find_results(target: Path) -> list[Result]:
         return [read_record(target)]
     if (target / "run.json").exists():
         return [read_run(target)]
+    if target.exists() and not target.is_dir():
+        raise BadInput(f"{target}: is a device, pipe or socket, expected an ordinary file or a folder")
     if not target.is_dir():
         raise BadInput(f"{target}: no such run, record or folder of them")
     found = [read_run(p.parent) for p in sorted([*target.glob("*/run.json"), *target.glob("*/*/run.json")])]

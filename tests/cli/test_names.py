@@ -143,3 +143,26 @@ def test_a_warning_is_one_line(place):
     (line,) = done.stderr.splitlines()
     assert line.startswith("moga-st: warning: ")
     assert "a\\x1b[2J\\x07b\\u202ec moga-st: all is well.gif: " in line
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
+@pytest.mark.parametrize(
+    "argv",
+    [
+        *(["predict", "FILE", "c.npy"], ["classify", "FILE", "i.png"], ["lift", "FILE", "k.json"]),
+        *(["export", "FILE", "o.onnx"], ["bench", "FILE", "--runtimes"], ["interactions", "FILE"], ["eval", "FILE"]),
+        *(["report", "FILE"], ["data", "describe", "FILE"], ["predict", "mmnist_compact", "FILE"]),
+        *(["lift", "lifter_xs_27f", "FILE"], ["data", "prepare", "clips", "FILE", "--out", "o.h5"]),
+        *(["data", "prepare", name, "FILE", "--out", "o.h5"] for name in ("kth", "cmu-mocap", "motion", "sevir")),
+        ["convert", "--from", "openstl", "FILE", "o.safetensors"],
+    ],
+    ids=" ".join,
+)
+def test_pipes_and_devices_in_place_of_files_are_refused_at_once(place, argv, capsys):
+    np.save(place / "c.npy", np.zeros((20, 64, 64), np.uint8))
+    os.mkfifo(place / "pipe.npz")
+    (place / "zero.npz").symlink_to("/dev/zero")
+    for name in ("pipe.npz", "zero.npz"):
+        said = run(capsys, *(name if a == "FILE" else a for a in argv))
+        check(said, 2, name)
+        assert said[2].count("\n") == 1
