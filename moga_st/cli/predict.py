@@ -146,7 +146,8 @@ def _page(stem: Path, args: Predict, made: Prediction, clip: Clip) -> Path:
         ("predicted", len(made.frames)),
         ("compared with the truth", len(made.truth)),
     ]
-    return prediction_page(made.example(clip.path.name), made.scores, rows).save(stem.with_name(stem.name + ".html"))
+    page = prediction_page(made.example(clip.path.name), made.scores, rows, made.conventions)
+    return page.save(stem.with_name(stem.name + ".html"))
 
 
 def _save_values(stem: Path, made: Prediction, clip: Clip) -> list[Path]:

@@ -31,6 +31,10 @@ from moga_st.spec import InputSpec
 TILE = (128, 128)  # where a weights file does not know the size that it was trained on
 
 
+def _scorer(spec: InputSpec) -> Scorer:
+    return FieldScorer() if spec.unit else FrameScorer()
+
+
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """A predicted clip, in values as the network sees them."""
@@ -54,6 +58,11 @@ class Prediction:
             return self.frames.clip(0.0, 1.0)
         mean, std = (np.array(v, np.float32).reshape(-1, 1, 1) for v in (self.spec.mean, self.spec.std))
         return self.frames * std + mean
+
+    @property
+    def conventions(self) -> dict[str, str]:
+        """What each of the scores means."""
+        return {k: v for k, v in _scorer(self.spec).conventions.items() if k in self.scores}
 
     def example(self, title: str) -> PredictedClip:
         """The same to draw."""
@@ -191,7 +200,7 @@ class Predictor:
         true = true[: len(pred)]
         scores = {}
         if len(true):
-            scorer: Scorer = FrameScorer() if images else FieldScorer()
+            scorer = _scorer(self.spec)
             # a frame at a time: the sums that large frames go through are many times their size
             pairs = zip(pred[: len(true), None, None], true[:, None, None], strict=True)
             each = [scorer(a, b, self.spec) for a, b in pairs]

@@ -18,19 +18,27 @@ VIDEO_SHARE = 0.6
 
 
 def prediction_page(
-    clip: PredictedClip, scores: dict[str, float], rows: Sequence[tuple[str, Any]], max_mb: float = MAX_MB
+    clip: PredictedClip,
+    scores: dict[str, float],
+    rows: Sequence[tuple[str, Any]],
+    conventions: dict[str, str] | None = None,
+    max_mb: float = MAX_MB,
 ) -> Page:
     """A clip with its prediction, and its truth as far as it is known.
 
     Args:
         scores: means over the frames that could be compared.
         rows: what else is to be said: names and values.
+        conventions: what each of the scores means.
     """
     page = Page(clip.title, "Predicted by moga_st", max_mb)
     if scores:
         page.add("tiles", "", tiles=[[name, plain(value), ""] for name, value in scores.items()])
     add_clips(page, "Prediction", [clip])
-    page.add("facts", "How it was made", groups=[{"title": "", "rows": [list(row) for row in rows]}])
+    groups = [{"title": "", "rows": [list(row) for row in rows]}]
+    if conventions:
+        groups.append({"title": "What the scores mean", "rows": [list(row) for row in conventions.items()]})
+    page.add("facts", "How it was made", groups=groups)
     return page
 
 

@@ -52,6 +52,8 @@ def test_a_clip_keeps_its_own_size_and_is_scored_against_what_follows(weights, c
     np.testing.assert_allclose(made.frames, expected.numpy(), atol=1e-6)
     np.testing.assert_array_equal(made.truth, frames[6:9])
     assert made.scores["mse"] == pytest.approx(video.mse(expected, torch.from_numpy(frames[6:9])).mean().item())
+    assert made.conventions.keys() == made.scores.keys()
+    assert "summed over c, h, w" in made.conventions["mse"]
     assert made.spec.fps == 25
 
 
@@ -211,6 +213,7 @@ def test_fields_come_back_in_their_unit(tmp_path):
     np.testing.assert_allclose(made.values(), expected, rtol=1e-4, atol=1e-4)
     error = (expected - winds[4:].transpose(0, 3, 1, 2)) ** 2
     assert made.scores["mse"] == pytest.approx(error.mean(), rel=1e-4)
+    assert "in the data's unit" in made.conventions["mse"]
 
 
 def test_anomalies_are_added_to_what_is_usual_in_the_month_that_is_predicted(tmp_path):

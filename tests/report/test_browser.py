@@ -340,6 +340,10 @@ def test_pages_fit_their_width_and_name_what_they_show(show, runs, viewport, sch
     add_pareto(
         page, [replace(read_run(first), name=f"result {i}", parameters=10**i) for i in (3, 5)], "AB", [0, 1], "mse"
     )
+    columns = [{"name": f"a metric {i}"} for i in range(15)]
+    page.add(
+        "table", "Wide", columns=columns, rows=[{"cells": [f"result {k}", *range(14)], "best": [14]} for k in "ab"]
+    )
     tab = show(page, viewport, color_scheme=scheme, reduced_motion="reduce")
     assert tab.get_by_text("mpjpe: protocol #1, mm").is_visible()  # beside the body
     assert not tab.locator("section[aria-label=Poses] canvas.marks").is_visible()  # there is nothing to mark

@@ -119,6 +119,15 @@ def test_a_prediction_beyond_the_clips_end_has_no_truth_and_no_error():
     assert [row["name"] for row in rows] == ["input", "prediction"]
 
 
+def test_a_predictions_page_says_what_its_scores_mean():
+    frames = np.zeros((4, 1, 8, 8), np.float32)
+    clip = PredictedClip("predicted", "clip.npy", frames[:2], frames[2:], frames[2:])
+    page = prediction_page(clip, {"mse": 0.0}, [("weights", "w")], {"mse": "summed over c, h, w"})
+    assert page.sections[0]["tiles"] == [["mse", 0.0, ""]]
+    told = page.sections[-1]["groups"][-1]
+    assert (told["title"], told["rows"]) == ("What the scores mean", [["mse", "summed over c, h, w"]])
+
+
 def test_a_long_video_of_people_stays_below_the_pages_limit():
     frames = (frame for frame in noise(30, 240))
     page = lift_page("two.mp4", [motion(1), motion(2, first=10)], frames, max_mb=1.0)
