@@ -56,6 +56,9 @@ def test_own_clips_become_a_prepared_file_and_bad_ones_stop_it_or_are_left_out(t
     assert "e.mp4" in error
     assert "take it out, or have bad files skipped" in error
     assert sorted(p.name for p in tmp_path.iterdir()) == ["clips"]  # nothing half done
+    with pytest.raises(SystemExit):  # of one file, nothing else could be left out
+        main([*argv[:3], str(folder / "e.mp4"), *argv[4:]])
+    assert "take it out" not in capsys.readouterr().err
     with pytest.raises(SystemExit) as left:
         main([*argv, "--bad", "skip"])
     assert left.value.code == 0

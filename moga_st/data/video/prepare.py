@@ -134,6 +134,8 @@ def _opened(source: Path, o: ClipsOptions, say: Callable[[str], None]) -> list[C
         try:
             clips.append(open_clip(path, o.variables, o.dimensions))
         except BadInput as error:
+            if path == source:
+                raise
             if o.bad == "stop":
                 raise BadInput(f"{error}; or take it out, or have bad files skipped") from error
             say(f"left out: {error}")
@@ -191,7 +193,9 @@ def _common(clips: list[Clip], o: ClipsOptions) -> tuple[tuple[int, int], float 
                 f"{clip.path}: {clip.fps:.4g} frames a second, but {one.path} {one.fps:.4g}; give one fps for all"
             )
         if o.fps is not None and clip.fps is None:
-            raise BadInput(f"{clip.path}: does not say its rate, so it cannot be brought to {o.fps} frames a second")
+            raise BadInput(
+                f"{clip.path}: does not say its rate, so it cannot be brought to {o.fps} a second; prepare it apart"
+            )
     counts = {len(c.channels) for c in clips}
     if len(counts) > 1 and not counts <= {1, 3}:
         raise BadInput(
