@@ -167,10 +167,10 @@ def _strip(rows: dict[str, np.ndarray], title: str) -> Image.Image:
     height, width = next(iter(rows.values())).shape[1:3]
     columns = max(map(len, rows.values()))
     top = CAPTION if title else 0
-    size = (MARGIN + columns * (width + GAP), top + len(rows) * (height + GAP))
+    font = ImageFont.load_default(13)
+    size = (max(MARGIN + columns * (width + GAP), 8 + int(font.getlength(title))), top + len(rows) * (height + GAP))
     canvas = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(canvas)
-    font = ImageFont.load_default(13)
     pen.text((4, 2), title, INK, font)
     for r, (name, frames) in enumerate(rows.items()):
         y = top + r * (height + GAP)

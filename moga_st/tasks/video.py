@@ -287,10 +287,10 @@ class VideoPrediction:
 
 
 def squared(unit: str) -> str:
-    """The unit of a squared error: ``K`` -> K², ``m/s`` -> (m/s)², and of channels in several units, each its own."""
+    """The unit of a squared error: ``K`` -> K^2, ``m/s`` -> (m/s)^2, and of channels in several units, each its own."""
     if "," in unit:
         return f"({unit}, each squared)"
-    return f"{unit}²" if unit.isalpha() else f"({unit})²"
+    return f"{unit}^2" if unit.isalpha() else f"({unit})^2"  # the font of pictures has no ²
 
 
 def enumerate_from_1(values: list[float]) -> Iterator[tuple[str, float]]:

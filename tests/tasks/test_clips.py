@@ -84,9 +84,9 @@ def test_examples_of_fields_are_named_with_their_error_in_the_datas_unit(winds):
     windows = [task.sequences("test", i, i + 1)[0] for i in range(task.data.count("test"))]
     std = torch.tensor(task.spec.std).view(-1, 1, 1)
     errors = sorted(float(((x[3:4] + 0.5 - x[4:]) * std).square().mean()) for x in windows)
-    assert found[0].title == f"best of {len(windows)}, MSE {errors[0]:.3g} (m/s)²"
-    assert found[-1].title == f"worst of {len(windows)}, MSE {errors[-1]:.3g} (m/s)²"
-    assert [squared(unit) for unit in ("K", "m/s", "K, m/s")] == ["K²", "(m/s)²", "(K, m/s, each squared)"]
+    assert found[0].title == f"best of {len(windows)}, MSE {errors[0]:.3g} (m/s)^2"
+    assert found[-1].title == f"worst of {len(windows)}, MSE {errors[-1]:.3g} (m/s)^2"
+    assert [squared(unit) for unit in ("K", "m/s", "K, m/s")] == ["K^2", "(m/s)^2", "(K, m/s, each squared)"]
 
 
 def test_rain_is_scored_by_pooled_counts(winds):
