@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
+# tests in two processes, each of one thread (tests/conftest.py), those of a file in one of them
+TWO := --numprocesses 2 --dist loadfile
+
 VENDOR := moga_st/report/front/vendor
 
 .PHONY: demo test test-notebook test-browser test-bundle test-mmpose test-mediapipe test-onnx site lint fuzz kill
@@ -11,8 +14,8 @@ demo: $(READY)  ## train, evaluate and draw: video prediction on real digits, th
 	run=$$($(BIN)/moga-st train mmnist_demo) && $(BIN)/moga-st eval "$$run"
 	run=$$($(BIN)/moga-st train pose_demo) && $(BIN)/moga-st eval "$$run"
 
-test: $(READY)  ## the whole suite
-	$(BIN)/python -m pytest
+test: $(READY)  ## the whole suite, on two cores
+	$(BIN)/python -m pytest $(TWO)
 
 test-notebook: $(READY)  ## examples/tour.ipynb, from its first cell to its last
 	MOGA_ST_NOTEBOOK=1 $(BIN)/python -m pytest tests/test_notebook.py
@@ -27,7 +30,7 @@ test-bundle:  ## build the report's two libraries anew with npm, and compare the
 	&& sha256sum --check SHA256SUMS; code=$$?; rm -rf "$$work"; exit $$code
 
 test-mmpose: .venv-mmpose/.ready  ## what needs mmpose, in a venv of its own: mmpose holds numpy below 2
-	.venv-mmpose/bin/python -m pytest tests/integrations tests/models tests/metrics
+	.venv-mmpose/bin/python -m pytest $(TWO) tests/integrations tests/models tests/metrics
 
 test-mediapipe: .venv-mediapipe/.ready  ## what needs MediaPipe, in a venv of its own: it brings opencv and jax, and numpy below 2
 	.venv-mediapipe/bin/python -m pytest tests/integrations/test_mediapipe.py
