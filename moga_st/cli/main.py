@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import threading
 import warnings
 from typing import NoReturn
 
@@ -52,7 +53,11 @@ def main(argv: list[str] | None = None) -> NoReturn:
 
         print(__version__)
         raise SystemExit(0)
-    code = _run(argv[0], argv[1:])
+    before, threading.excepthook = threading.excepthook, _thread_failed
+    try:
+        code = _run(argv[0], argv[1:])
+    finally:
+        threading.excepthook = before
     try:
         sys.stdout.flush()
     except BrokenPipeError:  # nobody reads on (`| head`), which is no error
@@ -83,6 +88,14 @@ def _run(verb: str, argv: list[str]) -> int:
             raise
         return _say(error)
     return 0
+
+
+def _thread_failed(args: threading.ExceptHookArgs) -> None:
+    """One line about an error in a thread, TensorBoard's for instance; where its work is needed it is raised again."""
+    if os.environ.get(DEBUG) == "1":
+        threading.__excepthook__(args)
+    elif args.exc_value is not None:
+        print(f"moga-st: warning: {_one_line(f'{type(args.exc_value).__name__}: {args.exc_value}')}", file=sys.stderr)
 
 
 def _one_line(message: object) -> str:

@@ -154,6 +154,17 @@ def test_a_disk_that_fills_up_in_training_and_eval_leaves_whole_files(tmp_path, 
         disk.fills_at(at)
         capsys.readouterr()
         check_full(run(*train, f"runs{at}"), capsys.readouterr().err, tmp_path / f"runs{at}")
+    with monkeypatch.context() as filled:  # a thread of TensorBoard's writes its file
+
+        def no_space(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        disk.fills_at(0)
+        filled.setattr("tensorboard.summary.writer.record_writer.RecordWriter.write", no_space)
+        capsys.readouterr()
+        code, said = run(*train, "runs_"), capsys.readouterr().err
+        check_full(code, said, tmp_path / "none")
+        assert "Traceback" not in said
     score = ("eval", str(folder), "--recipe", TINY, "--data-root", ".", "--out")
     disk.fills_at(0)
     assert run(*score, "whole") == 0
