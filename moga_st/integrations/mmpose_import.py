@@ -1,4 +1,5 @@
-"""Importing mmpose: quietly, with mmcv-lite in place of a compiled mmcv, and with one line where it cannot be done."""
+"""Importing mmpose, mmdet and mmseg: quietly, with mmcv-lite in place of a compiled mmcv, and with one line where it
+cannot be done."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from torch import nn
 
 from moga_st.errors import BadInput
 from moga_st.integrations.mmcv_operators import OPERATORS
+from moga_st.integrations.mmengine_checkpoints import allow_mmengine_checkpoints
 
 
 def import_mmpose() -> tuple[types.ModuleType, types.ModuleType]:
@@ -31,17 +33,31 @@ def import_mmpose() -> tuple[types.ModuleType, types.ModuleType]:
     return backbones, heads
 
 
-def import_whole(package: str) -> None:
-    """mmdet or mmseg with all that they register: data sets, models, metrics and the rest.
+def register_backbone(package: str) -> None:
+    """Put MogaNet in the registry of mmdet or mmseg, whole with its data sets, models and metrics; let mmengine load
+    its own checkpoints with today's torch; and with mmcv-lite in place of a compiled mmcv have torchvision's operators
+    stand in.  Once, however often it is called.
 
     Raises:
-        BadInput: it is not installed, or not with versions that work together.
+        BadInput: the package is not installed, or not with versions that work together.
     """
     with importing("this backbone", package=package):
         importlib.import_module(package)
         with mmcv_ops():
             for part in ("datasets", "engine", "evaluation", "models", "visualization"):
                 importlib.import_module(f"{package}.{part}")
+    allow_mmengine_checkpoints()
+    from moga_st.integrations.mmengine_backbone import MogaNet
+
+    registry: Any = importlib.import_module(f"{package}.registry")
+    registry.MODELS.register_module(module=MogaNet, force=True)
+
+
+def register_quietly(package: str) -> None:
+    """The same where the package can be imported, and nothing where it cannot."""
+    if importlib.util.find_spec(package) is not None:
+        with contextlib.suppress(BadInput):
+            register_backbone(package)
 
 
 def in_scope() -> contextlib.AbstractContextManager[None]:
