@@ -57,7 +57,7 @@ def predict_frames(net: nn.Module, past: Tensor, frames: int | None, tile: tuple
             total[..., y : y + sizes[0], x : x + sizes[1]] += weight * one
             weights[y : y + sizes[0], x : x + sizes[1]] += weight
     assert total is not None
-    return total / weights
+    return total.div_(weights)
 
 
 def _ramp(size: int) -> Tensor:

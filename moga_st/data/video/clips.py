@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -135,10 +136,16 @@ def read_clip(
     """
     clip = path if isinstance(path, Clip) else open_clip(path, channels=channels)
     stop = None if frames is None else first + frames
-    fitted = list(fitted_frames(clip, channels, size, first, stop, images=images))
-    if not fitted:
+    own = fitted_frames(clip, channels, size, first, stop, images=images)
+    one = next(own, None)
+    if one is None:
         raise BadInput(f"{clip.path}: holds no frames from frame {first} on; it has {clip.frames}")
-    return np.stack(fitted)
+    most = clip.frames if stop is None else min(stop, clip.frames)
+    out = np.empty((most - first, *one.shape), one.dtype)  # large frames need not be there twice
+    count = 0
+    for count, frame in enumerate(chain([one], own), 1):
+        out[count - 1] = frame
+    return out[:count]
 
 
 def fitted_frames(
