@@ -10,7 +10,6 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from moga_st.data.pose.skeleton import JOINTS
 from moga_st.data.pose.smoothing import OneEuro
 from moga_st.errors import BadInput, nearest
 
@@ -151,6 +150,8 @@ def _check_cam(args: Lift) -> None:
         if args.cam_frame is not None:
             raise BadInput("--cam-frame: says nothing without --cam; name a joint with that")
         return
+    from moga_st.data.pose.skeleton import JOINTS  # which brings torch, that the help does not need
+
     if args.cam not in JOINTS:
         raise BadInput(f"--cam: {args.cam!r} is none of {', '.join(JOINTS)}{nearest(args.cam, JOINTS)}")
     if args.runtime is not None:
