@@ -12,15 +12,29 @@ from numpy.lib.format import write_array_header_1_0
 from moga_st.data.video.prepared_clips import read_attributes
 from tests.test_cli import run as verb
 
+WAITS = """
+import sys, time
+from moga_st.cli import main
+from moga_st.data.video import prepare
+frames_of = prepare._frames
+def slow(*arguments):
+    for i, frame in enumerate(frames_of(*arguments)):
+        if i == 100:
+            time.sleep(600)
+        yield frame
+prepare._frames = slow
+main(sys.argv[1:])
+"""
+
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_is_ended_leaves_nothing_under_the_name_and_the_next_one_works(tmp_path, capsys, end):
     long = tmp_path / "long.npy"
-    with long.open("wb") as file:  # 800 MB of zeros that take no room
-        write_array_header_1_0(file, {"shape": (2000, 632, 632, 1), "fortran_order": False, "descr": "|u1"})
-        file.truncate(file.tell() + 2000 * 632 * 632)
+    with long.open("wb") as file:  # 80 MB of zeros that take no room
+        write_array_header_1_0(file, {"shape": (200, 632, 632, 1), "fortran_order": False, "descr": "|u1"})
+        file.truncate(file.tell() + 200 * 632 * 632)
     out = tmp_path / "made" / "clips.h5"
-    command = [sys.executable, "-m", "moga_st", "data", "prepare", "clips", str(long), "--out", str(out)]
+    command = [sys.executable, "-c", WAITS, "data", "prepare", "clips", str(long), "--out", str(out)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as run:
         while run.poll() is None and not any(p.stat().st_size > 5e6 for p in out.parent.glob("*")):
             time.sleep(0.01)
