@@ -222,12 +222,12 @@ class VideoPrediction:
         past, future, pred = torch.cat(pasts), torch.cat(futures), torch.cat(preds)
         error = self._errors(pred, future)
         order = error.argsort()
-        unit = f" {squared(self.spec.unit)}" if self.spec.unit else ""
+        places, unit = (".3g", f" {squared(self.spec.unit)}".rstrip()) if self.spec.unit else (".1f", "")
         found: list[Example] = []
         picked = {"best": int(order[0]), "median": int(order[len(order) // 2]), "worst": int(order[-1])}
         named = {f"window {n}": i for i, n in enumerate(numbers)} or picked
         for name, i in named.items():
-            title = f"{name}{'' if keys else f' of {len(order)}'}, MSE {error[i]:{'.3g' if unit else '.1f'}}{unit}"
+            title = f"{name}{'' if keys else f' of {len(order)}'}, MSE {error[i]:{places}}{unit}"
             clips = (x[i].numpy() for x in (past, pred, future))
             found.append(PredictedClip(name, title, *clips, spec=self.spec, key=str(numbers[i] if keys else i)))
         return found

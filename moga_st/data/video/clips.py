@@ -161,18 +161,23 @@ def fitted_frames(
     if own != channels and (own, channels) not in ((1, 3), (3, 1)):
         raise BadInput(f"{clip.path}: has {own} channels ({', '.join(clip.channels)}), the model takes {channels}")
     for i, frame in enumerate(clip.read(first, stop), first):
-        yield _fit(_checked(clip.path, i, frame, images=images), channels, size, images=images)
+        yield _fit(checked(clip.path, frame, images=images, number=i), channels, size, images=images)
 
 
-def _checked(path: Path, number: int, frame: np.ndarray, *, images: bool) -> np.ndarray:
-    """(h, w, c) float32."""
+def checked(path: Path, frame: np.ndarray, *, images: bool, number: int | None = None) -> np.ndarray:
+    """A frame (h, w, c) of the clip ``path`` as float32.
+
+    Raises:
+        BadInput: values that are not finite, or, in ``images``, floats outside [0, 1].
+    """
+    which = "a frame" if number is None else f"frame {number}"
     if frame.dtype == np.uint8:
         return frame.astype(np.float32) / 255.0
     if not np.isfinite(frame).all():
-        raise BadInput(f"{path}: frame {number} holds NaN or infinite values; mend or drop it")
+        raise BadInput(f"{path}: {which} holds NaN or infinite values; mend or drop it")
     if images and (frame.min() < _LOW or frame.max() > _HIGH):
         raise BadInput(
-            f"{path}: floats must be in [0, 1], got {frame.min():.3g} to {frame.max():.3g} in frame {number}; divide "
+            f"{path}: floats must be in [0, 1], got {frame.min():.3g} to {frame.max():.3g} in {which}; divide "
             "by the largest value, or store uint8"
         )
     return frame

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from moga_st.data.video.clip import Clip, DamagedClip
-from moga_st.data.video.clips import LUMINANCE, ZARR, open_clip, resized
+from moga_st.data.video.clips import LUMINANCE, ZARR, checked, open_clip, resized
 from moga_st.data.video.prepared_clips import SPLITS, Split, check_space, write_clips
 from moga_st.data.video.stills import is_picture
 from moga_st.errors import BadInput
@@ -51,6 +51,9 @@ class ClipsOptions:
     """In files of several arrays (.npz, HDF5, NetCDF, Zarr): which; those of NetCDF and Zarr become channels."""
     dimensions: tuple[str, ...] = ()
     """In NetCDF and Zarr: names of time, y and x."""
+    unit: str | None = None
+    """Of floats that are no images in [0, 1], such as m/s; `1` for numbers without one. Left out, the clips' own, and
+    images where they have none. With a unit, values are standardised and scored in it."""
     fill: float | None = None
     """A value for what is missing (NaN); left out, missing values are refused."""
     bad: Literal["stop", "skip"] = "stop"
@@ -103,20 +106,25 @@ def prepare_clips(
                 f"{source}: too few clips or frames for a part {split}; give more, or a smaller val and test"
             )
     frames = sum(p.stop - p.first for p in pieces)
-    say(f"{len(clips)} clips, {', '.join(channels)}")
+    unit = _unit(clips, o)
+    if o.unit and not is_float:
+        raise BadInput(f"{source}: holds images of 8 bits, which have no unit; leave it out", argument="unit")
+    as_images = is_float and not unit
+    taken = "; floats are taken for images in [0, 1], with a unit they would be fields" if as_images else ""
+    say(f"{len(clips)} clips, {', '.join(channels)}{taken}")
     total = check_space(out, frames, (*size, len(channels)), 4 if is_float else 1, say)
     dated = all(c.time_s is not None for c in clips)
-    units = {c.unit for c in clips}
-    unit = units.pop() if len(units) == 1 else ""
     apart = f"time, {o.gap} frames apart" if _by(clips, o) == "time" else "file"
     about = f"{len(clips)} clips of {source.name}, parts by {apart}"
-    known = {"unit": unit, "fps": fps, "standardise": is_float and unit != "", "frames": total}
+    known = {"unit": unit, "fps": fps, "standardise": is_float and not as_images, "frames": total}
     with write_clips(out, about, o.licence, channels, **known) as writer:
         for piece in pieces:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("error", DamagedClip)
                     frames_of = _frames(piece, size, channels, fps, is_float, o)
+                    if as_images:
+                        frames_of = _images(piece.clip.path, frames_of)
                     dates = piece.clip.time_s if dated else None
                     times = None if dates is None else dates[_wanted(piece, fps, o)]
                     writer.add_clip(piece.split, piece.name, frames_of, time_s=times)
@@ -207,6 +215,28 @@ def _common(clips: list[Clip], o: ClipsOptions) -> tuple[tuple[int, int], float 
     size = o.size or (one.size_px[1], one.size_px[0])
     is_float = any(next(c.read(0, 1)).dtype != np.uint8 for c in clips)
     return size, o.fps or one.fps, ("grey",) if o.grey else widest.channels, is_float
+
+
+def _unit(clips: list[Clip], o: ClipsOptions) -> str:
+    if o.unit is not None:
+        return o.unit
+    units = sorted({c.unit for c in clips})
+    if len(units) > 1:
+        other = next(c for c in clips if c.unit != clips[0].unit)
+        raise BadInput(
+            f"{other.path}: values in {other.unit or 'no unit'}, but those of {clips[0].path} in "
+            f"{clips[0].unit or 'none'}; prepare them apart, or give one unit for all"
+        )
+    return units[0]
+
+
+def _images(path: Path, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The frames, of which those that are no images are refused."""
+    for frame in frames:
+        try:
+            yield checked(path, frame, images=True)
+        except BadInput as error:
+            raise BadInput(f"{error}; or give their unit, 1 for numbers without one, if they are no images") from None
 
 
 def _by(clips: list[Clip], o: ClipsOptions) -> str:

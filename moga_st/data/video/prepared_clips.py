@@ -360,7 +360,7 @@ def describe(path: Path) -> str:
         frames: Any = file["train/frames"]
         (_, h, w, _), dtype = frames.shape, frames.dtype
         rate = "unknown rate" if math.isnan(about["fps"]) else f"{about['fps']:.6g} frames a second"
-        unit = f" in {about['unit']}" if about["unit"] else ""
+        unit = f" in {about['unit']}" if about["unit"] not in ("", "1") else ""
         lines.append(f"{dtype} {h}x{w}, {', '.join(about['channels'])}{unit}, {rate}")
         each = zip(about["channels"], np.atleast_1d(about["mean"]), np.atleast_1d(about["std"]), strict=True)
         lines += [f"  {name} of the training part: mean {mean:.4g}, deviation {std:.4g}" for name, mean, std in each]

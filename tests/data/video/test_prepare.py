@@ -5,12 +5,15 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from moga_st.data.video import prepared_clips
 from moga_st.data.video.prepare import ClipsOptions, clips_in, prepare_clips
 from moga_st.data.video.prepared_clips import SPLITS, describe
 from moga_st.errors import BadInput
+from moga_st.tasks.clips import ClipsConfig
+from moga_st.tasks.task import Setting
 
 RNG = np.random.default_rng(0)
 
@@ -95,6 +98,27 @@ def test_fields_keep_names_units_and_times(tmp_path):
         dates: Any = file["test/time_s"]
         np.testing.assert_array_equal(dates, (times[28:] - np.datetime64(0, "s")) / np.timedelta64(1, "s"))
     assert bool(about["standardise"])
+
+
+def test_floats_outside_of_images_want_a_unit(tmp_path):
+    """Taken for images, they would be scored after clipping to [0, 1]."""
+    values = np.random.default_rng(0).normal(3, 2, (60, 8, 8)).astype(np.float32)
+    np.save(tmp_path / "field.npy", values)
+    with pytest.raises(BadInput, match=r"field.npy: floats must be in \[0, 1\].*or give their unit, 1 for numbers"):
+        prepare_clips(tmp_path / "field.npy", tmp_path / "out.h5", say=lambda _: None)
+    assert [p.name for p in tmp_path.iterdir()] == ["field.npy"]
+    options = ClipsOptions(unit="1", val=10, test=10, gap=0)
+    prepare_clips(tmp_path / "field.npy", tmp_path / "out.h5", options, lambda _: None)
+    task = ClipsConfig(file="out.h5", frames_in=2, frames_out=2).build(Setting(torch.device("cpu"), tmp_path))
+    assert task.spec.unit == "1"
+    assert (task.spec.mean[0], task.spec.std[0]) == pytest.approx((values[:40].mean(), values[:40].std()), rel=1e-4)
+    np.save(tmp_path / "image.npy", (values > 3).astype(np.float32))
+    said = []
+    prepare_clips(tmp_path / "image.npy", tmp_path / "image.h5", ClipsOptions(val=10, test=10, gap=0), said.append)
+    assert "floats are taken for images in [0, 1]" in said[0]
+    np.save(tmp_path / "bytes.npy", np.zeros((60, 8, 8), np.uint8))
+    with pytest.raises(BadInput, match="images of 8 bits"):
+        prepare_clips(tmp_path / "bytes.npy", tmp_path / "bytes.h5", options, lambda _: None)
 
 
 def test_bad_files_stop_it_or_are_left_out(tmp_path):
