@@ -125,7 +125,7 @@ def write_clips(
             fps=math.nan if fps is None else float(fps),
             conventions=json.dumps(dict(conventions or {})),
         )
-        with tqdm(desc=path.name, total=frames, unit="frame", leave=False) as bar:
+        with tqdm(desc=escape(path.name), total=frames, unit="frame", leave=False) as bar:
             writer = PreparedClipsWriter(file, tuple(channels), bar)
             yield writer
         writer.finish(source, standardise)
