@@ -30,7 +30,7 @@ test-bundle:  ## build the report's two libraries anew with npm, and compare the
 	&& sha256sum --check SHA256SUMS; code=$$?; rm -rf "$$work"; exit $$code
 
 test-mmpose: .venv-mmpose/.ready  ## what needs mmpose, in a venv of its own: mmpose holds numpy below 2
-	.venv-mmpose/bin/python -m pytest $(TWO) tests/integrations tests/models tests/metrics
+	.venv-mmpose/bin/python -m pytest tests/integrations tests/models tests/metrics
 
 test-mediapipe: .venv-mediapipe/.ready  ## what needs MediaPipe, in a venv of its own: it brings opencv and jax, and numpy below 2
 	.venv-mediapipe/bin/python -m pytest tests/integrations/test_mediapipe.py
