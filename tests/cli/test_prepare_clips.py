@@ -13,13 +13,15 @@ from moga_st.data.video.prepared_clips import read_attributes
 from tests.test_cli import run as verb
 
 WAITS = """
-import sys, time
+import pathlib, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has it ignored
 from moga_st.cli import main
 from moga_st.data.video import prepare
 frames_of = prepare._frames
 def slow(*arguments):
     for i, frame in enumerate(frames_of(*arguments)):
         if i == 100:
+            pathlib.Path("waits").touch()
             time.sleep(600)
         yield frame
 prepare._frames = slow
@@ -35,10 +37,11 @@ def test_a_run_that_is_ended_leaves_nothing_under_the_name_and_the_next_one_work
         file.truncate(file.tell() + 200 * 632 * 632)
     out = tmp_path / "made" / "clips.h5"
     command = [sys.executable, "-c", WAITS, "data", "prepare", "clips", str(long), "--out", str(out)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as run:
-        while run.poll() is None and not any(p.stat().st_size > 5e6 for p in out.parent.glob("*")):
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as run:
+        while run.poll() is None and not (tmp_path / "waits").exists():
             time.sleep(0.01)
-        assert run.poll() is None  # it was in the middle
+        assert run.poll() is None  # it is in the middle
+        assert max(p.stat().st_size for p in out.parent.iterdir()) > 5e6
         run.send_signal(end)
         assert run.stderr is not None
         said = run.stderr.read()
