@@ -49,16 +49,22 @@ def check_lifter(net: nn.Module) -> None:
     Raises:
         BadInput: it is no lifter.
     """
-    if not is_person_lifter(net) and _window(net) is None:
-        held = type(getattr(net, "config", net)).__name__.removesuffix("Config")
-        raise BadInput(f"the weights hold a {held}; lift needs a pose lifter")
+    if not is_person_lifter(net):
+        _window(net)
 
 
-def _window(net: nn.Module) -> tuple[int, int] | None:
-    """Frames of a window and channels of a joint; None for a network that takes something else."""
+def _window(net: nn.Module) -> tuple[int, int]:
+    """Frames of a window and channels of a joint, of a lifter of 17 joints.
+
+    Raises:
+        BadInput: it is none.
+    """
     config = getattr(net, "config", None)
     shape = config.example_shape if isinstance(config, ModelConfig) else ()
-    return (shape[0], shape[2]) if len(shape) == 3 and shape[1] == JOINT_COUNT else None
+    if len(shape) != 3 or shape[1] != JOINT_COUNT:
+        held = type(getattr(net, "config", net)).__name__.removesuffix("Config")
+        raise BadInput(f"the weights hold a {held}; lift needs a pose lifter")
+    return shape[0], shape[2]
 
 
 @torch.no_grad()
@@ -95,12 +101,11 @@ def lift(
         points = _canonical(keypoints, smooth)
         poses = lift_person(net, points, keypoints.size_px, keypoints.fps, device, focal_px)
     else:
-        window = _window(net)
-        assert window is not None
+        frames, channels = _window(net)
         if focal_px is not None:
             raise BadInput("focal length: this lifter reads places in the image and takes none; `lifter` does")
-        screen = _screen(keypoints, smooth, window[1])
-        poses = lift_overlapping(net, screen.to(device), window[0], BATCH)
+        screen = _screen(keypoints, smooth, channels)
+        poses = lift_overlapping(net, screen.to(device), frames, BATCH)
     return poses - poses[:, :1]
 
 
@@ -186,13 +191,12 @@ def lift_shot(net: nn.Module, shot: Shot, device: torch.device, focal_px: float 
     check_lifter(net)
     if is_person_lifter(net):
         return lift_person(net, shot.keypoints, shot.size_px, shot.fps, device, focal_px, overlap=False)
-    window = _window(net)
-    assert window is not None
+    length, channels = _window(net)
     points = shot.seen17()
     filled, _ = fill(points.astype(np.float64), points[..., 2] <= 0, round(GAP_S * shot.fps))
     size = torch.tensor(shot.size_px, dtype=torch.float32)
-    screen = normalise_screen(torch.from_numpy(filled).float(), size)[..., : window[1]].to(device)
-    t, length = len(screen), window[0]
+    screen = normalise_screen(torch.from_numpy(filled).float(), size)[..., :channels].to(device)
+    t = len(screen)
     centre_only = gives_centre(net, screen, length)
     starts = torch.arange(t) - length // 2 if centre_only else torch.arange(0, t, length)
     rows = (starts[:, None] + torch.arange(length)).clamp(0, t - 1).to(device)

@@ -115,7 +115,8 @@ def _count(source: Path) -> int:
 
 
 def _recordings(source: Path) -> Iterator[Recording]:
-    """
+    """Of every video, one after the other.
+
     Raises:
         BadInput: there are none.
     """
