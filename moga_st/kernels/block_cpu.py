@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from moga_st import kernels, shards
-from moga_st.kernels.depthwise_cpu import convolve, weight_gradient
+from moga_st.kernels import orders_cpu
+from moga_st.kernels.depthwise_cpu import convolve, gradients
 from moga_st.kernels.sharded import Reduce, grid, norm_backward, norm_forward, reduce_over_shards, rows, update_running
 
 
@@ -116,7 +117,7 @@ class Channel(torch.autograd.Function):
         d_reduce = pushed.mul_(1 + sig).addr_(d_inner * s, sig)
         dg = torch.ops.aten.gelu_backward(dg, rows(after))
         d_after = grid(dg, dy)
-        d_before, d_dw, d_dw_b = depthwise_backward(d_after, before, dw_w, 1)
+        d_before, d_dw, d_dw_b = gradients(d_after, before, dw_w, 1)
         db = rows(d_before)
         dn = db @ expand_w.flatten(1)
         d_expand, d_expand_b = db.t() @ n, db.sum(0)
@@ -126,18 +127,6 @@ class Channel(torch.autograd.Function):
             d_decompose.view_as(decompose_w), dz.sum()[None], d_sigma.view_as(sigma), d_reduce.view_as(reduce_w),
             total * s, d_scale.view_as(scale),
         )  # fmt: skip
-
-
-def depthwise_backward(dy: Tensor, x: Tensor, weight: Tensor, dilation: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of the input, weight and bias of :func:`convolve`."""
-    size = weight.shape[-1]
-    if size == 3:
-        p = dilation
-        dx, dw, db = torch.ops.aten.convolution_backward(
-            dy, x, weight, [len(weight)], [1, 1], [p, p], [dilation] * 2, False, [0, 0], len(weight), [True, True, True]
-        )
-        return dx, dw, db
-    return convolve(dy, weight.flip(2, 3), None, dilation), weight_gradient(x, dy, size, dilation), rows(dy).sum(0)
 
 
 class Spatial(torch.autograd.Function):
@@ -162,14 +151,9 @@ class Spatial(torch.autograd.Function):
         e.view(b, -1, e.shape[1]).sub_((mean_p * sig)[:, None])
         a = F.silu(e)
         gate = torch.addmm(gate_b, a, gate_w.flatten(1).t())
-        first = convolve(grid(a, x), low_w, low_b, 1)
-        untouched = first.shape[1] - len(middle_w) - len(high_w)
-        second, third = (
-            t.contiguous(memory_format=torch.channels_last)
-            for t in first[:, untouched:].split([len(middle_w), len(high_w)], 1)
-        )
-        second_out, third_out = convolve(second, middle_w, middle_b, 2), convolve(third, high_w, high_b, 3)
-        orders = torch.cat([rows(first)[:, :untouched], rows(second_out), rows(third_out)], 1)
+        weights = orders_cpu.Weights(low_w, low_b, middle_w, middle_b, high_w, high_b)
+        way = orders_cpu.way(x)
+        orders, of_orders = way.forward(a, x, weights)
         value = torch.addmm(mix_b, orders, mix_w.flatten(1).t())
         gate_s, value_s = F.silu(gate), F.silu(value)
         product = gate_s * value_s
@@ -179,19 +163,19 @@ class Spatial(torch.autograd.Function):
             out *= keep
         ctx.save_for_backward(
             xr, n, mean, inverse, mean_n, mean_p, e, a, gate, value, gate_s, value_s, product, orders,
-            second, third, keep, w_in_folded, w_out, norm_w, in_w, in_b, sigma, gate_w, low_w, middle_w, high_w, mix_w,
-            out_w, out_b, scale,
+            keep, w_in_folded, w_out, norm_w, in_w, in_b, sigma, gate_w, mix_w, out_w, out_b, scale,
+            *weights, *of_orders,
         )  # fmt: skip
-        ctx.reduce = reduce
+        ctx.reduce, ctx.way = reduce, way
         ctx.mark_non_differentiable(mean, var)
         return grid(out.add_(xr), x), mean, var
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor, *_: Any) -> Any:  # type: ignore[override]
         (
-            xr, n, mean, inverse, mean_n, mean_p, e, a, gate, value, gate_s, value_s, product, orders, second, third,
-            keep, w_in_folded, w_out, norm_w, in_w, in_b, sigma, gate_w, low_w, middle_w, high_w, mix_w, out_w, out_b,
-            scale,
+            xr, n, mean, inverse, mean_n, mean_p, e, a, gate, value, gate_s, value_s, product, orders,
+            keep, w_in_folded, w_out, norm_w, in_w, in_b, sigma, gate_w, mix_w, out_w, out_b, scale,
+            *others,
         ) = ctx.saved_tensors  # fmt: skip
         dyr, b = rows(dy), len(dy)
         dt = dyr if keep is None else dyr * keep
@@ -203,17 +187,9 @@ class Spatial(torch.autograd.Function):
         dp = dt @ w_out
         d_gate = torch.ops.aten.silu_backward(dp * value_s, gate)
         d_value = torch.ops.aten.silu_backward(dp.mul_(gate_s), value)
-        d_orders = d_value @ mix_w.flatten(1)
-        untouched = orders.shape[1] - second.shape[1] - third.shape[1]
-        d_second, d_third = (
-            grid(t.contiguous(), dy) for t in d_orders[:, untouched:].split([second.shape[1], third.shape[1]], 1)
-        )
-        d_second, d_middle, d_middle_b = depthwise_backward(d_second, second, middle_w, 2)
-        d_third, d_high, d_high_b = depthwise_backward(d_third, third, high_w, 3)
-        d_orders[:, untouched : untouched + second.shape[1]] = rows(d_second)
-        d_orders[:, untouched + second.shape[1] :] = rows(d_third)
-        da, d_low, d_low_b = depthwise_backward(grid(d_orders, dy), grid(a, dy), low_w, 1)
-        da = rows(da).addmm_(d_gate, gate_w.flatten(1))
+        weights = orders_cpu.Weights(*others[:6])
+        da, d_orders = ctx.way.backward(d_value, mix_w.flatten(1), others[6:], weights)
+        da = torch.addmm(da, d_gate, gate_w.flatten(1))
         de = torch.ops.aten.silu_backward(da, e)
         de_of = de.view(b, -1, de.shape[1]).sum(1)
         d_in, de_total = de.t() @ n, de_of.sum(0)
@@ -227,7 +203,7 @@ class Spatial(torch.autograd.Function):
         return (
             grid(dx, dy), None, None, None, d_norm_w, d_norm_b, d_in.view_as(in_w),
             (1 + sig) * de_total + d_mean_p.sum(0), d_sigma.view_as(sigma),
-            (d_gate.t() @ a).view_as(gate_w), d_gate.sum(0), d_low, d_low_b, d_middle, d_middle_b, d_high, d_high_b,
+            (d_gate.t() @ a).view_as(gate_w), d_gate.sum(0), *d_orders,
             (d_value.t() @ orders).view_as(mix_w), d_value.sum(0), (d_out * s[:, None]).view_as(out_w), total * s,
             d_scale.view_as(scale),
         )  # fmt: skip

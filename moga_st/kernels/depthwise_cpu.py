@@ -47,6 +47,18 @@ def weight_gradient(x: Tensor, dy: Tensor, size: int, dilation: int) -> Tensor:
     return torch.stack(taps, 1).unsqueeze(1)
 
 
+def gradients(dy: Tensor, x: Tensor, weight: Tensor, dilation: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of the input, weight and bias of :func:`convolve`."""
+    size = weight.shape[-1]
+    if size == 3:
+        p = dilation
+        dx, dw, db = torch.ops.aten.convolution_backward(
+            dy, x, weight, [len(weight)], [1, 1], [p, p], [dilation] * 2, False, [0, 0], len(weight), [True, True, True]
+        )
+        return dx, dw, db
+    return convolve(dy, weight.flip(2, 3), None, dilation), weight_gradient(x, dy, size, dilation), dy.sum((0, 2, 3))
+
+
 class Depthwise(torch.autograd.Function):
     """:func:`convolve` with its gradients."""
 

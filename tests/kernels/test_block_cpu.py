@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from moga_st.kernels import block_cpu
+from moga_st.kernels import block_cpu, orders_cpu
 from moga_st.kernels.sharded import prepare
 from moga_st.models.moga import MogaBlock
 from moga_st.shards import Shards
@@ -18,11 +18,13 @@ def block(drop_path: float = 0.0) -> MogaBlock:
 
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("drop_path", [0.0, 0.4])
-def test_a_block_written_out_is_the_block(count, drop_path):
+@pytest.mark.parametrize(("size", "way"), [((7, 9), orders_cpu.Dense), ((9, 8), orders_cpu.Direct)])
+def test_a_block_written_out_is_the_block(count, drop_path, size, way):
     whole, ours = block(drop_path), block(drop_path)
     prepare(ours)
     shift = torch.linspace(-2, 2, 16).double()[:, None, None]  # a batch norm has something to take away
-    x, w = torch.randn(6, 16, 7, 9).double() + shift, torch.randn(6, 16, 7, 9).double()
+    x, w = torch.randn(6, 16, *size).double() + shift, torch.randn(6, 16, *size).double()
+    assert orders_cpu.way(x) is way
 
     def loss(net, part):
         x, w = part
