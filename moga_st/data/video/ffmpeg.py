@@ -1,7 +1,7 @@
 """Video files through ffmpeg, the program that imageio-ffmpeg brings.
 
 ffmpeg tells a file's format by its content. It may open this one file only, and as a video only: no network, no
-playlist that names other files. It runs as a process of its own, which writes raw frames into a pipe and says on
+playlist that names other files. It runs as a process of its own, which writes its frames into a pipe and says on
 another what its decoder made, so that each frame's time is known, and whether the decoder called it corrupt.
 """
 
@@ -11,7 +11,6 @@ import re
 import subprocess
 import threading
 import warnings
-from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -32,7 +31,6 @@ FORMATS = (
 )
 SEEK_FROM_S = 3.0  # a frame later than this is sought, not decoded up to
 MOST_LINES = 5000  # of complaints in a row, without a frame: some decoders never end on damaged input
-_SIZE = re.compile(r", (\d{1,6})x(\d{1,6})[ ,\n]")
 _DECODED = re.compile(r"decoder -> .*?pts_time:(\S+) ")
 _FPS = re.compile(r" Video: .* (\d+(?:\.\d+)?) fps,")
 NTSC = {"23.98": 24000 / 1001, "29.97": 30000 / 1001, "59.94": 60000 / 1001, "119.88": 120000 / 1001}
@@ -185,29 +183,34 @@ class FFmpegClip(Clip):
         seek: list[str] = []
         if at_s > 0 and self.base_s is not None:
             seek = ["-noaccurate_seek", "-ss", f"{self.base_s + at_s - 0.5:.6f}"]
-        output = ["-fps_mode", "passthrough", "-pix_fmt", "rgb24", "-f", "rawvideo", "pipe:1"]
+        # each picture with its own header: what ffmpeg says of their size can be torn apart by what another thread says
+        output = ["-fps_mode", "passthrough", "-pix_fmt", "rgb24", "-c", "ppm", "-f", "image2pipe", "pipe:1"]
         with _Process([*_command(self.path, "-debug_ts", *seek), *output]) as ffmpeg:
-            size, waiting, good = (0, 0), deque[_Decoded](), 0
+            good = 0
             for event in ffmpeg.events():
-                if isinstance(event, tuple) and not isinstance(event, _Decoded):
-                    size = event
-                    check_size(self.path, *size)
-                elif isinstance(event, _Decoded):
-                    waiting.append(event)
-                elif good or any(d.whole for d in waiting):
-                    waiting.append(_Decoded(None, False))  # here whole frames end
-                while waiting and size != (0, 0):
-                    decoded = waiting.popleft()
-                    if not decoded.whole and good:
-                        return
-                    frame = np.empty((size[1], size[0], 3), np.uint8)
-                    if ffmpeg.out.readinto(frame.reshape(-1).data) != frame.nbytes:  # type: ignore[attr-defined]
-                        return
-                    if not decoded.whole:
-                        continue
-                    known = decoded.time_s is not None and self.base_s is not None
-                    yield (decoded.time_s - self.base_s if known else self._counted(good)), frame  # type: ignore[operator]
-                    good += 1
+                whole = isinstance(event, _Decoded) and event.whole
+                if not whole and good:
+                    return  # here whole frames end
+                if not isinstance(event, _Decoded):
+                    continue
+                frame = self._next_frame(ffmpeg.out)
+                if frame is None:
+                    return
+                if not whole:
+                    continue
+                known = event.time_s is not None and self.base_s is not None
+                yield (event.time_s - self.base_s if known else self._counted(good)), frame  # type: ignore[operator]
+                good += 1
+
+    def _next_frame(self, out: IO[bytes]) -> np.ndarray | None:
+        """(h, w, 3) from a binary PPM picture; None where they end."""
+        header = [out.readline() for _ in range(3)]
+        if header[0] != b"P6\n":
+            return None
+        width, height = map(int, header[1].split())
+        check_size(self.path, width, height)
+        frame = np.empty((height, width, 3), np.uint8)
+        return frame if out.readinto(frame.reshape(-1).data) == frame.nbytes else None  # type: ignore[attr-defined]
 
     def _counted(self, number: int) -> float:
         return float(self.times_s[min(number, len(self.times_s) - 1)])
@@ -247,20 +250,15 @@ class _Process:
         """All that it said, once it has ended."""
         return list(iter(self._said.get, None))
 
-    def events(self) -> Iterator[_Decoded | tuple[int, int] | str]:
-        """What it says as it decodes: a frame, the frames' width and height, or what is wrong with the file."""
-        output = corrupt = False
+    def events(self) -> Iterator[_Decoded | str]:
+        """What it says as it decodes: a frame, or what is wrong with the file."""
+        corrupt = False
         for line in iter(self._said.get, None):
             decoded = _DECODED.search(line)
             if decoded is not None:
                 time_s = decoded.group(1)
                 yield _Decoded(None if time_s == "NOPTS" else float(time_s), whole=not corrupt)
                 corrupt = False
-            elif line.startswith("[info] Output #0"):
-                output = True
-            elif output and "Stream #0:0" in line and (size := _SIZE.search(line)):
-                output = False
-                yield int(size.group(1)), int(size.group(2))
             elif "[dec:" in line and "corrupt decoded frame" in line:
                 corrupt = True
             elif _SAYS_DAMAGED.search(line) and not line.startswith(_FLAGS):

@@ -64,6 +64,18 @@ def test_any_video_under_any_name(tmp_path, ending):
     assert len(list(clip.read(10))) == 2
 
 
+def test_what_ffmpegs_threads_say_at_once_may_be_torn(tmp_path, monkeypatch):
+    """Lines that it puts together from pieces have been seen with another thread's line in their middle."""
+    path, torn = tmp_path / "a.mkv", tmp_path / "torn"
+    ffmpeg(path, frames=moving(60))
+    tear = "s/^.*Stream #0:0/&[dec:h264] [info] decoder is busy\\n/; s/Output #0/Out\\nput #0/"
+    torn.write_text(f"#!/bin/bash\nexec {imageio_ffmpeg.get_ffmpeg_exe()} \"$@\" 2> >(exec sed -u '{tear}' >&2)\n")
+    torn.chmod(0o755)
+    whole = all_of(path)
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(torn))
+    np.testing.assert_array_equal(all_of(path), whole)
+
+
 # --- times ---
 
 
