@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from moga_st.config import ModelConfig
 from moga_st.errors import BadInput
-from moga_st.integrations.mmpose_import import mmcv_ops
+from moga_st.integrations.mmpose_import import importing, mmcv_ops
 from moga_st.integrations.mmpose_lifters import (
     MMPoseDSTFormerConfig,
     MMPoseSimpleBaselineConfig,
@@ -103,7 +103,7 @@ def test_recipes_load_and_build_says_so_where_mmpose_cannot_be_imported(absent: 
 @needs_mmpose
 def test_the_stand_in_is_there_for_the_import_only():
     before = sys.modules.get("mmcv.ops")
-    with mmcv_ops():
+    with importing("this test"), mmcv_ops():  # as it is used: importing a part of mmcv-lite warns
         operator = importlib.import_module("mmcv.ops").DeformConv2d
         assert issubclass(operator, nn.Module)
     assert sys.modules.get("mmcv.ops") is before
@@ -117,7 +117,7 @@ def test_the_stand_in_is_there_for_the_import_only():
 @needs_mmpose
 def test_the_stand_in_leaves_even_when_the_import_fails():
     before = sys.modules.get("mmcv.ops")
-    with pytest.raises(RuntimeError, match="half way"), mmcv_ops():
+    with pytest.raises(RuntimeError, match="half way"), importing("this test"), mmcv_ops():
         raise RuntimeError("half way")
     assert sys.modules.get("mmcv.ops") is before
 
