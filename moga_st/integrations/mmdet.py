@@ -7,7 +7,7 @@ before anything of mmdet's.  Where mmdet cannot be imported the import says noth
 
 from __future__ import annotations
 
-from moga_st.integrations.mmpose_import import register_backbone, register_quietly
+from moga_st.integrations.mmpose_import import register_backbone, when_installed
 
 
 def register() -> None:
@@ -15,4 +15,4 @@ def register() -> None:
     register_backbone("mmdet")
 
 
-register_quietly("mmdet")
+when_installed("mmdet", register)

@@ -14,13 +14,10 @@ else of this package imports it.  Where mmpose cannot be imported the import say
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import importlib.util
 
-from moga_st.errors import BadInput
 from moga_st.integrations.mmengine_checkpoints import allow_mmengine_checkpoints
-from moga_st.integrations.mmpose_import import import_mmpose
+from moga_st.integrations.mmpose_import import import_mmpose, when_installed
 from moga_st.integrations.mmpose_lifters import (  # recipes of before import them from here
     MMPoseDSTFormerConfig,
     MMPoseSimpleBaselineConfig,
@@ -42,6 +39,4 @@ def register() -> None:
         importlib.import_module(f"moga_st.integrations.{module}")
 
 
-if importlib.util.find_spec("mmpose") is not None:
-    with contextlib.suppress(BadInput):  # one that cannot be imported; build() will say why
-        register()
+when_installed("mmpose", register)

@@ -9,7 +9,7 @@ import importlib.util
 import sys
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import nn
@@ -53,11 +53,12 @@ def register_backbone(package: str) -> None:
     registry.MODELS.register_module(module=MogaNet, force=True)
 
 
-def register_quietly(package: str) -> None:
-    """The same where the package can be imported, and nothing where it cannot."""
+def when_installed(package: str, register: Callable[[], None]) -> None:
+    """``register()`` where the package is installed; where it then cannot be imported, nothing: whatever is built of it
+    will say why."""
     if importlib.util.find_spec(package) is not None:
         with contextlib.suppress(BadInput):
-            register_backbone(package)
+            register()
 
 
 def in_scope() -> contextlib.AbstractContextManager[None]:
