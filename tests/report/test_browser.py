@@ -73,6 +73,15 @@ def show(browser, tmp_path):
     assert [url for url in asked if not url.startswith(("file://", "data:", "blob:", "http://127.0.0.1:"))] == []
 
 
+def a_pose(show) -> tuple:
+    """A page of one lifted pose, and its 3D view."""
+    page = Page("poses")
+    add_lifted(page, "Poses", [LiftedClip("best", "a pose", *walking())])
+    tab = show(page)
+    tab.wait_for_selector("[data-ready]")
+    return tab, tab.locator("canvas.space")
+
+
 def pixels(locator) -> np.ndarray:
     """What a person sees of an element: (h, w, 3)."""
     return np.asarray(Image.open(io.BytesIO(locator.screenshot())).convert("RGB")).astype(int)
@@ -200,11 +209,7 @@ def test_a_view_can_be_saved_as_a_picture(show):
 
 
 def test_the_3d_view_is_not_blank_turns_when_dragged_and_follows_the_slider(show):
-    page = Page("poses")
-    add_lifted(page, "Poses", [LiftedClip("best", "a pose", *walking())])
-    tab = show(page)
-    tab.wait_for_selector("[data-ready]")
-    canvas = tab.locator("canvas.space")
+    tab, canvas = a_pose(show)
     canvas.scroll_into_view_if_needed()
     tab.wait_for_timeout(500)
     first = pixels(canvas)
@@ -358,11 +363,7 @@ def test_pages_fit_their_width_and_name_what_they_show(show, runs, viewport, sch
 
 
 def test_what_was_turned_stays_so_when_colours_change(show):
-    page = Page("poses")
-    add_lifted(page, "Poses", [LiftedClip("best", "a pose", *walking())])
-    tab = show(page)
-    tab.wait_for_selector("[data-ready]")
-    canvas = tab.locator("canvas.space")
+    tab, canvas = a_pose(show)
     front = pixels(canvas)
     tab.get_by_role("button", name="Side").click()
     tab.wait_for_timeout(500)
