@@ -4,8 +4,10 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from moga_st import load_model, pretrained, recipes
 from moga_st.data.pose import checks
@@ -78,6 +80,17 @@ def test_the_shipped_predictor_knows_where_digits_go(tmp_path):
     scores = task.evaluate(load_model("mmnist_compact"), "val")
     assert scores["mse"] < 0.3 * scores.baselines["copy last"]["mse"]
     assert scores["ssim"] > scores.baselines["copy last"]["ssim"]
+
+
+def test_the_shipped_classifier_knows_drawn_clothes(tmp_path):
+    trousers, bag = np.zeros((2, 28, 28), np.uint8)
+    trousers[2:8, 9:19] = trousers[2:27, 9:13] = trousers[2:27, 15:19] = 190
+    bag[8:26, 4:24] = bag[3:5, 9:19] = bag[3:8, 9] = bag[3:8, 18] = 200
+    Image.fromarray(trousers).save(tmp_path / "1.png")
+    Image.fromarray(np.kron(trousers, np.ones((10, 10), np.uint8))).convert("RGB").save(tmp_path / "2.png")
+    Image.fromarray(bag).save(tmp_path / "3.png")
+    found = load_classifier(pretrained.find_weights(Path("fashion_mnist")))([tmp_path])
+    assert [one.top[0][0] for one in found] == ["Trouser", "Trouser", "Bag"]
 
 
 def test_weights_do_not_say_where_data_are_read(tmp_path):
