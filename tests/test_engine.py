@@ -217,6 +217,24 @@ def test_sigint_leaves_with_its_code_and_a_checkpoint(tmp_path):
     assert "stopped by SIGINT; all is saved" in err
 
 
+def test_a_signal_before_the_first_update_ends_the_run_in_order(tmp_path):
+    code = (
+        "import sys, time\nfrom moga_st.engine import budget\nfrom moga_st.cli import main\n"
+        "budget.timed = lambda *_: time.sleep(600)\nsys.exit(main(sys.argv[1:]))"
+    )
+    argv = [sys.executable, "-c", code, *command(tmp_path, "--minutes", "1")[3:]]
+    process = subprocess.Popen(argv, env=environment(), stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    said = ""
+    while "trying how many updates fit" not in said:
+        said = process.stderr.readline()
+        assert said
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, err
+    assert "stopped by SIGTERM" in err
+
+
 def test_two_processes_equal_one(either, tmp_path):
     """torchrun with gloo: same data, global batch statistics, averaged gradients, exact uneven evaluation."""
     recipe, straight = either
@@ -598,8 +616,9 @@ def test_bfloat16_has_to_be_native_and_faster(monkeypatch, native, bfloat16, cho
 
 
 def test_a_time_budget_sets_the_updates_once_and_the_schedule_keeps_to_them(runtime, tmp_path, monkeypatch):
-    """Updates of 2 s by the clock given here, validations of 5 s."""
-    times = iter([0.0, 2.0] * budget.TIMED + [0.0, 5.0])
+    """Updates of 2 s by the clock given here, but for the first ones, and validations of 5 s; a fifth of the minute has
+    gone after six."""
+    times = iter([0.0, 0.1] * budget.WARM_UP + [0.0, 2.0] * 6 + [0.0, 5.0])
     timed = budget.timed
     monkeypatch.setattr(budget, "timed", lambda *args: timed(*args, clock=lambda: next(times)))
     config = dataclasses.replace(TINY, minutes=1.0)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -143,8 +144,17 @@ _work: Any = None  # of a process of the pool
 
 def _start(part: Part, look: Look, config: TimmAugmentConfig, seed: int) -> None:
     global _work
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _work = (part, look, transform(look, config), seed)
+
+
+def _end_with_parent() -> None:
+    """One that was killed ends nobody; without this its processes would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _augment(pair: tuple[int, int]) -> np.ndarray:

@@ -14,6 +14,7 @@ from moga_st.errors import BadInput
 
 WARM_UP = Update.EAGER + 2  # updates before those that are timed: until kernels are chosen and graphs captured
 TIMED = 7  # updates
+TRIES = 0.2  # of the budget, in time
 SHARE = 0.95  # of the budget: the rest is for checkpoints and whatever else is not timed
 
 
@@ -21,14 +22,17 @@ def timed(
     update: Callable[[int], object],
     validate: Callable[[], object],
     device: torch.device,
+    budget_s: float,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[float, float]:
-    """Seconds of an update, the median of a few after warm-up, and of a validation; on the slowest rank.
+    """Seconds of an update, the median of a few after warm-up, and of a validation; on the slowest rank.  Where the
+    tries have used up a share of the budget, the last of them counts.
 
     Args:
         update: runs the update of a number.
         validate: scores once.
         device: where they run.
+        budget_s: seconds that the run may take.
         clock: says the time in seconds.
     """
 
@@ -39,10 +43,11 @@ def timed(
         _wait(device)
         return clock() - start
 
-    for number in range(WARM_UP):
-        update(number)
-    each = [seconds(lambda number=number: update(number)) for number in range(WARM_UP, WARM_UP + TIMED)]
-    return dist.max_over_ranks(statistics.median(each), device), dist.max_over_ranks(seconds(validate), device)
+    each: list[float] = []
+    while len(each) < WARM_UP + TIMED and dist.max_over_ranks(sum(each), device) <= TRIES * budget_s:
+        each.append(seconds(lambda: update(len(each))))
+    settled = statistics.median(each[WARM_UP:] or each[-1:])
+    return dist.max_over_ranks(settled, device), dist.max_over_ranks(seconds(validate), device)
 
 
 def steps_within(budget_s: float, update_s: float, validation_s: float, validate_every: int) -> int:

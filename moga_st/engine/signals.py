@@ -1,14 +1,36 @@
-"""SIGINT and SIGTERM end a run after its state is saved."""
+"""SIGINT and SIGTERM end a run: before its first update at once, then after its state is saved."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
+from moga_st.errors import Interrupted
+
 IMPATIENT_S = 5.0
+
+
+@contextmanager
+def raised() -> Iterator[None]:
+    """Inside, SIGTERM raises, as SIGINT does: what is to be closed is closed, other processes among it.
+
+    Raises:
+        Interrupted: SIGTERM came.
+    """
+
+    def end(signum: int, _frame: FrameType | None) -> None:
+        raise Interrupted(signum)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Signals:

@@ -34,7 +34,7 @@ from moga_st.engine import budget
 from moga_st.engine.config import RunConfig, Runtime
 from moga_st.engine.precision import choose
 from moga_st.engine.run import Run, RunState, failure, raise_if_bad, run_folder
-from moga_st.engine.signals import Signals
+from moga_st.engine.signals import Signals, raised
 from moga_st.engine.update import Update
 from moga_st.errors import BadInput, Interrupted, RunFailed
 from moga_st.kernels.sharded import prepare
@@ -57,7 +57,7 @@ def train(config: RunConfig, runtime: Runtime) -> Path:
     """
     device = setup(runtime.device)
     _check_place(config, runtime, device)
-    with Shards(config.shards) if in_shards(config, device) else nullcontext() as group:
+    with raised(), Shards(config.shards) if in_shards(config, device) else nullcontext() as group:
         return _train(config, runtime, device, group)
 
 
@@ -219,9 +219,11 @@ def _steps(
     update = _forgotten(dataclasses.replace(config, precision=precision), runtime, task, net, group)
     scored = net if group is None else Spread(net, group)
     device = next(net.parameters()).device
-    update_s, validation_s = budget.timed(update, lambda: task.evaluate(scored), device)
     assert config.minutes is not None
-    steps = budget.steps_within(60 * config.minutes, update_s, validation_s, config.validate_every)
+    budget_s = 60 * config.minutes
+    report(f"{config.minutes:g} minutes: trying how many updates fit")
+    update_s, validation_s = budget.timed(update, lambda: task.evaluate(scored), device, budget_s)
+    steps = budget.steps_within(budget_s, update_s, validation_s, config.validate_every)
     report(f"{config.minutes:g} minutes: {steps:,} updates of {update_s:.3g} s, validations of {validation_s:.3g} s")
     return steps
 

@@ -1,4 +1,8 @@
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,6 +49,27 @@ def test_an_augmented_image_belongs_to_its_number(policy):
     assert first[0].shape == (3, 16, 16)
     assert len({a.tobytes() for a in first}) == 6
     assert not np.array_equal(augmented(pixels, apply, 1, 0), first[0])
+
+
+def test_processes_end_with_the_one_they_work_for(tmp_path):
+    pytest.importorskip("timm")
+    script = tmp_path / "waits.py"
+    script.write_text(
+        "import time\nimport numpy as np\nfrom moga_st.data.augment import Look, TimmAugment, TimmAugmentConfig\n"
+        "from moga_st.data.images import Part\n"
+        "if __name__ == '__main__':\n"
+        "    look = Look(16, 16, 0.8, (0.5, 0.4, 0.3), (0.2, 0.25, 0.5))\n"
+        "    part = Part(np.zeros(2, int), array=np.zeros((2, 20, 20, 3), np.uint8))\n"
+        "    TimmAugment(part, look, TimmAugmentConfig(), 0)(np.arange(2), np.arange(2))\n"
+        "    print('ready', flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    run = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path})
+    assert run.stdout is not None
+    assert run.stdout.readline() == b"ready\n"
+    run.kill()
+    assert run.communicate(timeout=120)[0] == b""  # the pipe ends when the last of them has
 
 
 def test_shifts_move_mirror_and_erase():
