@@ -6,12 +6,12 @@ import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional
 
 from moga_st import recipes
-from moga_st.cli.parsing import parse
+from moga_st.cli.parsing import named, parse
 from moga_st.cli.report import attempt
 from moga_st.cli.tables import fact_lines, score_table
 from moga_st.config import data_root
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Eval:
     """Score weights on the test set beside its baselines, print the table, write eval.json and pictures."""
 
-    target: Positional[Path]
+    target: Annotated[Positional[Path], named("TARGET")]
     """A run's folder (its best weights are taken), a .safetensors file, or the name of weights in the package."""
     recipe: str | None = None
     """Score on this recipe's task instead of the one the weights were trained on."""
@@ -98,6 +98,7 @@ def _evaluate(
         "trained": {
             k: about[k] for k in ("run", "steps", "best_step", "seconds", "made_by", "converted_from") if k in about
         },
+        "model": pretrained.read_weights(path).model.to_dict(),
         "split": args.split,
         "scores": scores.to_dict(),
         "facts": task.facts,

@@ -202,6 +202,7 @@ class Run:
         content = {
             "config": self.config.to_dict(),
             "facts": self.task.facts,
+            "model": self.model.to_dict(),
             "parameters": self.parameters,
             "state": dataclasses.asdict(state),
             "sessions": self.sessions,

@@ -52,7 +52,7 @@ def add_summary(page: Page, result: Result) -> None:
     """The figures that one looks for first."""
     params, macs = size_of(result)
     tiles: list[list[Any]] = [["Recipe", result.recipe or "unknown", f"{result.config.get('batch_size', '?')} a batch"]]
-    total = result.config.get("steps")
+    total = result.planned
     if result.lines and total:
         tiles.append(["Updates", f"{result.steps:,} of {total:,}", _time_left(result)])
     elif result.steps:
@@ -94,7 +94,7 @@ def _rate(result: Result) -> str:
 
 
 def _time_left(result: Result) -> str:
-    left = result.config["steps"] - (result.steps or 0)
+    left = (result.planned or 0) - (result.steps or 0)
     if left <= 0:
         return "finished"
     recent = _recent(result)

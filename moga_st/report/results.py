@@ -26,6 +26,8 @@ class Result:
     """The run's folder, or the record."""
     config: dict[str, Any] = field(default_factory=dict)
     """The run's, as JSON."""
+    model: dict[str, Any] = field(default_factory=dict)
+    """The network's config as the data made it; in older results the run's."""
     facts: dict[str, Any] = field(default_factory=dict)
     """Of the data and the protocol."""
     scores: Scores | None = None
@@ -48,6 +50,11 @@ class Result:
     """Counters of the run's last checkpoint."""
     folder: Path | None = None
     """The run's, where the result is of one."""
+
+    @property
+    def planned(self) -> int | None:
+        """Updates of the whole run: those that a budget in minutes came to, or the config's."""
+        return self.state.get("steps") or self.config.get("steps")
 
     @property
     def recipe(self) -> str:
@@ -124,6 +131,7 @@ def _run(folder: Path, content: dict[str, Any]) -> Result:
         name=str(config.get("name", folder.name)),
         source=folder,
         config=config,
+        model=dict(content.get("model") or config.get("model") or {}),
         facts=facts,
         scores=None if record is None else record.scores,
         split="" if record is None else record.split,
@@ -171,11 +179,12 @@ def _evaluated(path: Path, content: dict[str, Any]) -> Result:
         name=path.stem if path.name != "eval.json" else str(config.get("name", content.get("weights", path.stem))),
         source=path,
         config=config,
+        model=dict(content.get("model") or config.get("model") or {}),
         facts=facts,
         scores=scores,
         split=str(content["split"]),
         seconds=trained.get("seconds"),
-        steps=config.get("steps"),
+        steps=trained.get("steps") or config.get("steps"),
         best_step=trained.get("best_step"),
         sessions=[made_by] if made_by else [],
         scored_by=scored_by,
@@ -186,7 +195,7 @@ def _evaluated(path: Path, content: dict[str, Any]) -> Result:
 def size_of(result: Result) -> tuple[int | None, int | None]:
     """Parameters, and multiply-adds of one example, counted from the config; None where it cannot be built here, as a
     recipe of another package may."""
-    params, macs = _count(json.dumps(result.config.get("model"), sort_keys=True))
+    params, macs = _count(json.dumps(result.model, sort_keys=True))
     return result.parameters or params, macs
 
 

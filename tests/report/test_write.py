@@ -79,6 +79,9 @@ def test_a_run_in_progress_says_how_long_it_has_to_go(runs):
     (first / "run.json").write_text(json.dumps({**content, "state": {"step": 0}}))
     tiles = {name: (value, more) for name, value, more in page_of([first], examples="none").sections[0]["tiles"]}
     assert tiles["Updates"] == ("5 of 12", "14.0 s left at this pace")
+    (first / "run.json").write_text(json.dumps({**content, "state": {"step": 0, "steps": 7}}))  # minutes came to that
+    tiles = {name: (value, more) for name, value, more in page_of([first], examples="none").sections[0]["tiles"]}
+    assert tiles["Updates"] == ("5 of 7", "4.0 s left at this pace")
 
 
 def test_examples_are_kept_and_come_back_as_they_were(runs):

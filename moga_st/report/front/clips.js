@@ -90,10 +90,10 @@ moga.draws.clips = (section, node) => {
     load();
   };
   if (section.examples.length > 1) node.append(moga.tabs(section.examples.map((e) => e.name), pick, "Example"));
-  node.append(title, channels, panels, player.node, strip,
-    section.examples.some((e) => e.channels[0].rows.some((r) => r.role === "error"))
-      ? moga.el("p", { class: "note" }, "Error: white where equal, red where the prediction is too high, blue where it is too low. The strip shows all frames, rows from above as the panels", moga.el("span", { class: "screen" }, "; pick one to see it large"), ".")
-      : null);
+  node.append(title, channels, panels, player.node, strip);
+  if (section.examples.some((e) => e.channels[0].rows.some((r) => r.role === "error"))) {
+    node.append(moga.el("p", { class: "note" }, "Error: white where equal, red where the prediction is too high, blue where it is too low. The strip shows all frames, rows from above as the panels", moga.el("span", { class: "screen" }, "; pick one to see it large"), "."));
+  }
   pick(0);
 };
 
