@@ -6,6 +6,7 @@ Shape legend: ``h w`` size, ``c`` channels.
 from __future__ import annotations
 
 import hashlib
+import mimetypes
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -103,7 +104,8 @@ def prepare_clips(
     for split in SPLITS[: 1 if o.val == 0 and o.test == 0 else 3]:
         if not any(p.split == split for p in pieces) and getattr(o, split, 1) > 0:
             raise BadInput(
-                f"{source}: too few clips or frames for a part {split}; give more, or a smaller val and test"
+                f"{source}: {len(clips)} clips, the longest of {max(c.frames for c in clips)} frames: too few clips or "
+                f"frames for a part {split}; give more, or a smaller val, test or gap"
             )
     frames = sum(p.stop - p.first for p in pieces)
     unit = _unit(clips, o)
@@ -153,8 +155,8 @@ def _opened(source: Path, o: ClipsOptions, say: Callable[[str], None]) -> list[C
 
 
 def clips_in(source: Path) -> Iterator[Path]:
-    """Clips below a folder, in the order of their names; text files are none, nor is a folder that links lead to once
-    more."""
+    """Clips below a folder, in the order of their names; text files are none unless they are named so, nor is a folder
+    that links lead to once more."""
     yield from _clips_in(source, set())
 
 
@@ -175,8 +177,14 @@ def _clips_in(source: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
     for path in inside:
         if path.is_dir():
             yield from _clips_in(path, seen)
-        elif not _is_text(path):
+        elif not _is_text(path) or _is_named_a_clip(path):
             yield path
+
+
+def _is_named_a_clip(path: Path) -> bool:
+    """Such a file is no clip by mistake, and named as one that cannot be read."""
+    kind = mimetypes.guess_type(path.name)[0] or ""
+    return kind.startswith(("video/", "image/")) or path.suffix.lower() in (".mkv", ".npy", ".npz", ".h5", ".nc")
 
 
 def _is_text(path: Path) -> bool:
@@ -193,9 +201,15 @@ def _common(clips: list[Clip], o: ClipsOptions) -> tuple[tuple[int, int], float 
     for clip in clips:
         if o.size is None and clip.size_px != one.size_px:
             (w, h), (w1, h1) = clip.size_px, one.size_px
-            raise BadInput(f"{clip.path}: {w} x {h} pixels, but {one.path} has {w1} x {h1}; give one size for all")
+            raise BadInput(
+                f"{clip.path}: {h} x {w} pixels (height x width), but {one.path} has {h1} x {w1}; give one size for all"
+            )
         if o.fps is None and (clip.fps is None) != (one.fps is None):
-            raise BadInput(f"{clip.path}: {clip.fps} frames a second, but {one.path} has {one.fps}; prepare them apart")
+            silent, other = (clip, one) if clip.fps is None else (one, clip)
+            raise BadInput(
+                f"{silent.path}: does not say its rate, but {other.path} has {other.fps:.4g} frames a second; "
+                "prepare them apart"
+            )
         if o.fps is None and clip.fps and one.fps and abs(clip.fps / one.fps - 1) > 0.01:
             raise BadInput(
                 f"{clip.path}: {clip.fps:.4g} frames a second, but {one.path} {one.fps:.4g}; give one fps for all"

@@ -121,17 +121,20 @@ def test_floats_outside_of_images_want_a_unit(tmp_path):
         prepare_clips(tmp_path / "bytes.npy", tmp_path / "bytes.h5", options, lambda _: None)
 
 
-def test_bad_files_stop_it_or_are_left_out(tmp_path):
+@pytest.mark.parametrize("content", [bytes(range(256)) * 4, b"a text under a clip's name\n"])
+def test_bad_files_stop_it_or_are_left_out(tmp_path, content):
     source = tmp_path / "clips"
     source.mkdir()
     for i in range(3):
         save(source / f"{i}.npy", RNG.integers(0, 256, (30, 6, 8), np.uint8))
-    (source / "bad.mp4").write_bytes(bytes(range(256)) * 4)
+    (source / "bad.mp4").write_bytes(content)
+    (source / "readme.txt").write_text("no clip, and nothing to speak of")
     options = ClipsOptions(val=5, test=5, gap=0)
     with pytest.raises(BadInput, match=r"bad\.mp4: .*have bad files skipped"):
         prepare_clips(source, tmp_path / "o.h5", options)
     said = []
     prepare_clips(source, tmp_path / "o.h5", replace(options, bad="skip"), said.append)
+    assert ["left out" in line for line in said].count(True) == 1
     assert "left out" in said[0]
     assert "bad.mp4" in said[0]
     assert [len(parts(tmp_path / "o.h5")[0][s][2]) for s in SPLITS] == [3, 3, 3]
@@ -142,7 +145,9 @@ def test_what_cannot_become_one_file_is_refused(tmp_path, monkeypatch):
     source.mkdir()
     save(source / "a.npy", RNG.integers(0, 256, (50, 6, 8), np.uint8))
     save(source / "b.npy", RNG.integers(0, 256, (50, 8, 8), np.uint8))
-    with pytest.raises(BadInput, match=r"b\.npy: 8 x 8 pixels, but .*a\.npy has 8 x 6; give one size for all"):
+    with pytest.raises(
+        BadInput, match=r"b\.npy: 8 x 8 pixels \(height x width\), but .*a\.npy has 6 x 8; give one size"
+    ):
         prepare_clips(source, tmp_path / "o.h5")
     with pytest.raises(BadInput, match="does not say its rate"):
         prepare_clips(source / "a.npy", tmp_path / "o.h5", ClipsOptions(fps=5))
