@@ -1,12 +1,12 @@
 """Your own images: a folder with a folder of images for each class.
 
 Source: our own; MogaNet-XT at 224, RandAugment, CutMix, AdamW.
-Data: --task.data.folder PATH; a tenth of the images validate and a tenth test, chosen by their names.  Folders `train`,
-`val` and `test` in it are taken as they are.
+Data: --task.data.folder PATH, below the data root; a tenth of the images validate and a tenth test, chosen by their
+names.  Folders `train`, `val` and `test` in it are taken as they are.
 Expected time: about 3,000 updates suffice for some thousand images when --init names weights to start from.
 
-    moga-st train images --task.data.folder my_images
-    moga-st train images --task.data.folder my_images --init moganet_xt.safetensors --minutes 30
+    moga-st train images --data-root . --task.data.folder my_images
+    moga-st train images --data-root . --task.data.folder my_images --init moganet_xt.safetensors --minutes 30
 
 The weights that --init names may be those of a run of yours, or published ones that `moga-st convert` has read.  A head
 of other classes is left out.

@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
-from moga_st.cli.parsing import parse
+from moga_st.cli.parsing import named, parse
 
 
 @dataclass(frozen=True)
 class Classify:
     """Name what images show: the most likely classes, and with --cam where on the image the first one was found."""
 
-    weights: Positional[Path]
+    weights: Annotated[Positional[Path], named("WEIGHTS")]
     """A .safetensors or exported .onnx file, a run's folder, or the name of weights in the package."""
-    images: Positional[tuple[Path, ...]]
+    images: Annotated[Positional[tuple[Path, ...]], named("IMAGE...")]
     """Image files, or folders of them."""
     top: int = 5
     """Classes to name."""

@@ -11,7 +11,7 @@ import tyro
 from tyro.conf import Positional
 
 from moga_st import recipes
-from moga_st.cli.parsing import parse
+from moga_st.cli.parsing import named, parse
 from moga_st.errors import BadInput
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 class Convert:
     """Turn a published checkpoint into weights of this package, or store ours in half the size."""
 
-    source: Positional[Path]
+    source: Annotated[Positional[Path], named("IN")]
     """The published .pth or .ckpt: a state dict, bare or under "state_dict" or "model", prefixes or not; or weights of
     ours."""
-    target: Positional[Path]
+    target: Annotated[Positional[Path], named("OUT")]
     """The .safetensors file to write; with --to moganet or openmixup, and for mmpose, a .pth."""
     from_: Annotated[
         Literal["openstl", "moganet", "openmixup", "timm", "mmpose", "moga_st"], tyro.conf.arg(name="from")

@@ -123,7 +123,7 @@ def _flags(name: str, prepare: Any) -> type:
     source, _, *own = inspect.signature(prepare).parameters.values()
     where = texts.get(source.name, f"Folder or file, in any of the formats that datasets/{name}/README.md lists.")
     fields = [
-        ("source", Annotated[Positional[Path], tyro.conf.arg(help=where)]),
+        ("source", Annotated[Positional[Path], tyro.conf.arg(help=where, metavar="SRC")]),
         *((p.name, Annotated[hints[p.name], tyro.conf.arg(help=texts[p.name])], field(default=p.default)) for p in own),
         ("out", Annotated[Path | None, tyro.conf.arg(help="File to write; default NAME.h5 in the data root.")], None),
         ("data_root", Annotated[Path | None, tyro.conf.arg(help=DATA_ROOT)], None),

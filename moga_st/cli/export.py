@@ -5,11 +5,11 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional
 
-from moga_st.cli.parsing import parse
+from moga_st.cli.parsing import named, parse
 from moga_st.cli.tables import fact_lines
 from moga_st.config import data_root
 from moga_st.errors import BadInput
@@ -26,9 +26,9 @@ class Export:
     """Write a network with all that is before and after it, from uint8 frames to uint8 frames, from keypoints in pixels
     to metres, from an image to class scores, as a file that runs without this package; checked against torch."""
 
-    weights: Positional[Path]
+    weights: Annotated[Positional[Path], named("WEIGHTS")]
     """A .safetensors file, a run's folder, or the name of weights in the package."""
-    target: Positional[Path]
+    target: Annotated[Positional[Path], named("OUT")]
     """The file to write: .onnx for ONNX Runtime, OpenVINO and others, .pt2 for torch alone."""
     size: tuple[int, ...] | None = None
     """Side of a square, or height and width, of frames or images, the only size that the file will take; left out, as

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from moga_st.cli.lift_flags import Lift, given_for_mmpose
+from moga_st.errors import BadInput
 
 if TYPE_CHECKING:
     import torch
@@ -33,8 +35,15 @@ def make_finder(args: Lift, fps: float, device: torch.device, people: int | None
     """
     from moga_st.integrations import mediapipe
 
-    if args.finder == "mediapipe" or (args.finder == "auto" and not given_for_mmpose(args) and mediapipe.is_there()):
+    either = args.finder == "auto" and not given_for_mmpose(args)
+    if args.finder == "mediapipe" or (either and mediapipe.is_there()):
         return mediapipe.PeopleFinder(fps) if people is None else mediapipe.PeopleFinder(fps, people)
+    if either and importlib.util.find_spec("mmpose") is None:
+        raise BadInput(
+            "finding people in a video needs MediaPipe (pip install 'moga-st[video-pose]'; its networks come with it) "
+            "or mmpose (pip install 'moga-st[mmpose]'), each in an environment of its own, for both hold numpy below "
+            "2. Without them, give the 2D keypoints that another program found, and the video beside it"
+        )
     from moga_st.integrations import mmpose_2d
 
     return mmpose_2d.PeopleFinder(device, args.pose2d, args.pose2d_weights, args.detector, args.detector_weights)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional
 
 from moga_st import recipes
 from moga_st.cli.evaluate import run_config
-from moga_st.cli.parsing import parse
+from moga_st.cli.parsing import named, parse
 from moga_st.cli.tables import table
 from moga_st.config import data_root
 from moga_st.errors import BadInput
@@ -28,7 +28,7 @@ class InteractionsOf:
     network or several, and draw the curves: the log-odds of an image's true class, the error of a predicted frame, or
     of a lifted joint."""
 
-    models: Positional[tuple[str, ...]]
+    models: Annotated[Positional[tuple[str, ...]], named("MODEL...")]
     """Weights files, runs' folders, names of weights in the package; timm:NAME for a classifier of timm's with its
     pretrained weights, timm:NAME@FILE with those in a file."""
     images: Path | None = None

@@ -6,10 +6,11 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
+from moga_st.cli.parsing import named
 from moga_st.data.pose.smoothing import OneEuro
 from moga_st.errors import BadInput, nearest
 
@@ -24,9 +25,9 @@ MMPOSE = ("pose2d", "pose2d_weights", "detector", "detector_weights")  # flags t
 class Lift:
     """Lift people to 3D, from a video (by MediaPipe or mmpose) or 2D keypoints; write motion and pictures of each."""
 
-    weights: Positional[Path]
+    weights: Annotated[Positional[Path], named("WEIGHTS")]
     """A .safetensors file, a run's folder, or the name of weights in the package."""
-    source: Positional[Path | None] = None
+    source: Annotated[Positional[Path | None], named("[SOURCE]")] = None
     """A video (.mp4, .mov, .gif, ...), or keypoints: a file or folder of COCO, OpenPose, AlphaPose, mmpose, MediaPipe,
     YOLO, ViTPose, DeepLabCut, VideoPose3D, or npz; known by what is in it."""
     camera: str | None = None

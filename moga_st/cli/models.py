@@ -6,12 +6,12 @@ import dataclasses
 import json
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional
 
 from moga_st import recipes
-from moga_st.cli.parsing import parse
+from moga_st.cli.parsing import named, parse
 from moga_st.cli.tables import table
 from moga_st.errors import BadInput, nearest
 
@@ -25,7 +25,7 @@ class Models:
     """List every model with its parameters and multiply-adds (the field's "FLOPs") for one example; or one model with
     its layers."""
 
-    name: Positional[str] = ""
+    name: Annotated[Positional[str], named("[NAME]")] = ""
     """A model or a recipe; if left out, all of them."""
     layers: bool = False
     """Of one model: parameters, multiply-adds and time of every layer."""

@@ -12,6 +12,11 @@ import tyro
 T = TypeVar("T")
 
 
+def named(name: str) -> Any:
+    """How the usage and the help call an argument that has no flag, in place of its type."""
+    return tyro.conf.arg(metavar=name)
+
+
 def parse(kind: type[T], prog: str, argv: list[str], **options: Any) -> T:
     """``argv`` as a ``kind``, by tyro; what it says of mistakes is escaped, since it repeats what the shell found.
 

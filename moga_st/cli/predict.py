@@ -7,11 +7,11 @@ from collections import defaultdict
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional
 
-from moga_st.cli.parsing import parse
+from moga_st.cli.parsing import named, parse
 from moga_st.errors import BadInput
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class Predict:
     """Predict the future of a clip, and draw input, truth, prediction and error as PNG, GIF and video."""
 
-    weights: Positional[Path]
+    weights: Annotated[Positional[Path], named("WEIGHTS")]
     """A .safetensors or exported .onnx file, a run's folder, or the name of weights in the package."""
-    clip: Positional[Path]
+    clip: Annotated[Positional[Path], named("CLIP")]
     """A video, GIF, folder of frames, .npy, .npz, HDF5, NetCDF or Zarr file, told by its content; or a folder of such
     files, which are predicted one after the other."""
     start: int = 0

@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
-from moga_st.cli.parsing import parse
+from moga_st.cli.parsing import named, parse
 from moga_st.config import data_root
 from moga_st.data.video.prepare import ClipsOptions, prepare_clips
 from moga_st.data.video.prepared_clips import FORMAT, describe
@@ -24,7 +24,7 @@ class PrepareClips:
     """Turn own clips (videos, GIFs, folders of frames, arrays, NetCDF, Zarr; a folder of them or a long recording) into
     the one HDF5 file that the recipe `clips` trains on."""
 
-    source: Positional[Path]
+    source: Annotated[Positional[Path], named("SRC")]
     """A clip, or a folder of them; told by content, whatever the names end in."""
     how: Annotated[ClipsOptions, tyro.conf.arg(name="")] = dataclasses.field(default_factory=ClipsOptions)
     out: Path | None = None
@@ -37,7 +37,7 @@ class PrepareClips:
 class Describe:
     """Say what a prepared file of clips or poses holds."""
 
-    file: Positional[Path]
+    file: Annotated[Positional[Path], named("FILE")]
     """The HDF5 file."""
 
 

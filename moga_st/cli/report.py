@@ -7,10 +7,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from tyro.conf import Positional
 
-from moga_st.cli.parsing import parse
+from moga_st.cli.parsing import named, parse
 from moga_st.errors import BadInput
 
 
@@ -19,7 +20,7 @@ class Report:
     """Make one HTML page of a run, or of several runs or records beside each other. It needs no network, and can be
     sent as it is. (`predict` and `lift` make one of what they made with --report.)"""
 
-    targets: Positional[tuple[Path, ...]]
+    targets: Annotated[Positional[tuple[Path, ...]], named("TARGET...")]
     """Runs' folders, eval.json files and other records, folders of either."""
     out: Path | None = None
     """File to write; default report.html in the run's folder, and here for anything else."""

@@ -105,7 +105,9 @@ class FolderConfig(ImagesConfig, kind="image_folder"):
     def load(self, root: Path) -> Images:
         folder = self.folder if self.folder.is_absolute() else root / self.folder
         if not folder.is_dir():
-            raise BadInput(f"{folder}: no such folder; expected a folder of images for each class in it")
+            raise BadInput(
+                f"{folder}: no such folder; expected a folder of images for each class in it (the data root is {root})"
+            )
         given = [s for s in ("train", "val", "test") if (folder / s).is_dir()]
         if "train" in given and len(given) > 1:
             found = {s: _scan(folder / s, folder) for s in given}

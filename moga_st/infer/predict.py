@@ -158,6 +158,7 @@ class Predictor:
         _check_size(size)
         if start < 0:
             raise BadInput(f"start: expected 0 or more, got {start}")
+        _check_frames(frames)
         net = self.net
         wanted = net.frames_in + (net.frames_out if frames is None else frames)
         if start + net.frames_in > clip.frames:
@@ -173,6 +174,7 @@ class Predictor:
     def windows(self, clip: Clip, frames: int | None, size: tuple[int, int] | None) -> Iterator[Prediction]:
         """See :func:`predict_all`.  The clip is decoded once, and a window of it is in memory."""
         _check_size(size)
+        _check_frames(frames)
         out = self.net.frames_out if frames is None else frames
         wanted, start, kept = self.net.frames_in + out, 0, []
         for frame in fitted_frames(clip, self.net.channels, size, 0, None, images=not self.spec.unit):
@@ -239,6 +241,11 @@ class Predictor:
             raise BadInput(f"{self.name}: what frames came from is seen in SimVP's encoder alone")
         device = next(self.net.parameters()).device
         return clip_cam(self.net, torch.from_numpy(made.past).to(device), frame).cpu().numpy()
+
+
+def _check_frames(frames: int | None) -> None:
+    if frames is not None and frames < 1:
+        raise BadInput(f"expected at least 1, got {frames}", argument="frames")
 
 
 def _check_size(size: tuple[int, int] | None) -> None:

@@ -448,6 +448,7 @@ def test_a_video_without_mmpose_says_how_to_get_it_and_what_works_without(weight
     assert code == 2
     assert not out.exists()
     assert "pip install 'moga-st[mmpose]'" in err
+    assert "pip install 'moga-st[video-pose]'" in err
     assert "and the video beside it" in err
     code, _, err = run(
         capsys, "lift", "--space", "root", weights, tmp_path / "none.mp4", "--out", out, "--device", "cpu"

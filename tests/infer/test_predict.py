@@ -251,5 +251,5 @@ def test_bad_numbers_are_named(weights, clip):
         predict(weights, path, start=-1)
     with pytest.raises(BadInput, match="size: expected at least 1"):
         predict(weights, path, size=(0, 4))
-    with pytest.raises(BadInput, match="frames_out: expected at least 1"):
+    with pytest.raises(BadInput, match="frames: expected at least 1"):
         predict(weights, path, frames=0)

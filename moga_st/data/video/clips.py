@@ -104,7 +104,10 @@ def open_video(path: Path, default_fps: float = 30.0) -> Video:
         raise BadInput(f"{path}: no such video")
     clip = open_clip(path)
     if len(clip.channels) not in (1, 3) or next(clip.read(0, 1)).dtype != np.uint8:
-        raise BadInput(f"{path}: expected frames of 8 bits in grey or colour; save it as .mp4")
+        raise BadInput(
+            f"{path}: expected frames of 8 bits in grey or colour; save it as .mp4 (or, if it holds "
+            "keypoints, as .npz with an array `keypoints`)"
+        )
     return Video(path, clip.size_px, clip.fps or default_fps, clip.frames)
 
 

@@ -312,7 +312,9 @@ def read_attributes(path: Path) -> dict[str, Any]:
         BadInput: no such file, not HDF5, or another format or version.
     """
     if not path.is_file():
-        raise BadInput(f"{path}: no such file; prepare it with `moga-st data prepare`")
+        raise BadInput(
+            f"{path}: no such file; prepare it with `moga-st data prepare`, or name the data root that holds it"
+        )
     with storage.open_hdf5(path) as file:
         about: dict[str, Any] = dict(file.attrs)
     if about.get("format") != FORMAT:
