@@ -193,6 +193,15 @@ def test_play_moves_the_frames_and_each_shows_its_own_values(show):
     assert tab.locator("h3").inner_text() == "worst of 9"
 
 
+def test_a_clip_without_a_truth_says_nothing_of_errors(show):
+    page = Page("clips")
+    add_clips(page, "Examples", [replace(clip(), truth=None)])
+    tab = show(page)
+    tab.wait_for_selector("[data-ready]")
+    assert "Error" not in tab.locator("section").inner_text()
+    assert "null" not in tab.locator("section").inner_text()
+
+
 def test_a_view_can_be_saved_as_a_picture(show):
     page = Page("clips")
     add_clips(page, "Examples", [clip()])
