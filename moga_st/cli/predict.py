@@ -132,6 +132,7 @@ def _predict_one(args: Predict, predictor: Predictor, clip: Clip, name: str) -> 
         "frames_predicted": len(made.frames),
         "frames_compared": len(made.truth),
         **made.scores,
+        "copy_last": made.copy_last,
         "written": [str(p) for p in paths],
     }
 
@@ -146,7 +147,7 @@ def _page(stem: Path, args: Predict, made: Prediction, clip: Clip) -> Path:
         ("predicted", len(made.frames)),
         ("compared with the truth", len(made.truth)),
     ]
-    page = prediction_page(made.example(clip.path.name), made.scores, rows, made.conventions)
+    page = prediction_page(made.example(clip.path.name), made.scores, rows, made.conventions, made.copy_last)
     return page.save(stem.with_name(stem.name + ".html"))
 
 
@@ -169,26 +170,30 @@ def _save_values(stem: Path, made: Prediction, clip: Clip) -> list[Path]:
 
 def _score_all(args: Predict, predictor: Predictor, clip: Clip) -> dict[str, Any]:
     """Mean scores over all windows of a clip, one of them in memory at a time."""
-    sums: dict[str, float] = defaultdict(float)
+    sums, copied = defaultdict[str, float](float), defaultdict[str, float](float)
     count = 0
     for window in predictor.windows(clip, args.frames, _size(args)):
         count += 1
         for name, value in window.scores.items():
             sums[name] += value
+            copied[name] += window.copy_last[name]
     if not count:
         raise BadInput(f"{clip.path}: has {clip.frames} frames, too few for one window with its truth")
-    return {"clip": str(clip.path), "windows": count, **{name: total / count for name, total in sums.items()}}
+    means, copy_last = ({name: total / count for name, total in each.items()} for each in (sums, copied))
+    return {"clip": str(clip.path), "windows": count, **means, "copy_last": copy_last}
 
 
 def _text(result: dict[str, Any]) -> str:
     from moga_st.storage import escape
 
-    scores = {k: v for k, v in result.items() if isinstance(v, float) and math.isfinite(v) and k != "ssim_published"}
     if "windows" in result:
         head = f"{result['clip']}: {result['windows']} windows"
     else:
         counts = f"{result['frames_in']} frames in, {result['frames_predicted']} predicted"
         head = f"{result['clip']}: {counts}, {result['frames_compared']} compared with the truth"
-    lines = [head, *(["  ".join(f"{k} {v:.4g}" for k, v in scores.items())] if scores else [])]
+    lines = [head]
+    for name, scores in (("", result), ("copy last: ", result["copy_last"])):
+        told = [f"{k} {v:.4g}" for k, v in scores.items() if isinstance(v, float) and math.isfinite(v)]
+        lines += [name + "  ".join(t for t in told if not t.startswith("ssim_published"))] if told else []
     lines += [f"written: {', '.join(result['written'])}"] if "written" in result else []
     return "\n".join(map(escape, lines))

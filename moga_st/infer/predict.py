@@ -49,6 +49,8 @@ class Prediction:
     """(t, c, h, w), t <= frames: what the clip goes on with, as far as it goes."""
     scores: dict[str, float]
     """Means over the frames that can be compared; empty where there are none."""
+    copy_last: dict[str, float]
+    """The same for the last frame of the input in place of every prediction."""
     spec: InputSpec
     """Channels, scale and rate."""
 
@@ -200,15 +202,18 @@ class Predictor:
             before, after = usual[: net.frames_in] / std, usual[net.frames_in :] / std
             pred = predict_frames(net, past - before, frames, tile) + after
         true = true[: len(pred)]
-        scores = {}
-        if len(true):
-            scorer = _scorer(self.spec)
-            # a frame at a time: the sums that large frames go through are many times their size
-            pairs = zip(pred[: len(true), None, None], true[:, None, None], strict=True)
-            each = [scorer(a, b, self.spec) for a, b in pairs]
-            means = {k: torch.stack([terms[k] for terms in each]).mean() for k in each[0]}
-            scores = {k: v.item() for k, v in scorer.finish(means).items()}
-        return Prediction(start, past.numpy(), pred.numpy(), true.numpy(), scores, self.spec)
+        scores, copied = self._scores(pred[: len(true)], true), self._scores(past[-1:].expand_as(true), true)
+        return Prediction(start, past.numpy(), pred.numpy(), true.numpy(), scores, copied, self.spec)
+
+    def _scores(self, pred: Tensor, true: Tensor) -> dict[str, float]:
+        """Means over frames (t, c, h, w)."""
+        if not len(true):
+            return {}
+        scorer = _scorer(self.spec)
+        # a frame at a time: the sums that large frames go through are many times their size
+        each = [scorer(a, b, self.spec) for a, b in zip(pred[:, None, None], true[:, None, None], strict=True)]
+        means = {k: torch.stack([terms[k] for terms in each]).mean() for k in each[0]}
+        return {k: v.item() for k, v in scorer.finish(means).items()}
 
     def _usual(self, clip: Clip, start: int, count: int, shape: tuple[int, ...]) -> Tensor | None:
         """What is usual in ``count`` frames (c, h, w) from ``start`` on, some of which may come after the clip."""

@@ -22,6 +22,7 @@ def prediction_page(
     scores: dict[str, float],
     rows: Sequence[tuple[str, Any]],
     conventions: dict[str, str] | None = None,
+    copy_last: dict[str, float] | None = None,
     max_mb: float = MAX_MB,
 ) -> Page:
     """A clip with its prediction, and its truth as far as it is known.
@@ -30,10 +31,12 @@ def prediction_page(
         scores: means over the frames that could be compared.
         rows: what else is to be said: names and values.
         conventions: what each of the scores means.
+        copy_last: the same scores for the last frame of the input in place of every prediction.
     """
+    copied = {name: f"copy last: {value:.4g}" for name, value in (copy_last or {}).items()}
     page = Page(clip.title, "Predicted by moga_st", max_mb)
     if scores:
-        page.add("tiles", "", tiles=[[name, plain(value), ""] for name, value in scores.items()])
+        page.add("tiles", "", tiles=[[name, plain(value), copied.get(name, "")] for name, value in scores.items()])
     add_clips(page, "Prediction", [clip])
     groups = [{"title": "", "rows": [list(row) for row in rows]}]
     if conventions:

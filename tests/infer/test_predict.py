@@ -52,7 +52,9 @@ def test_a_clip_keeps_its_own_size_and_is_scored_against_what_follows(weights, c
     np.testing.assert_allclose(made.frames, expected.numpy(), atol=1e-6)
     np.testing.assert_array_equal(made.truth, frames[6:9])
     assert made.scores["mse"] == pytest.approx(video.mse(expected, torch.from_numpy(frames[6:9])).mean().item())
-    assert made.conventions.keys() == made.scores.keys()
+    still = video.mse(torch.from_numpy(frames[5:6]).expand_as(expected), torch.from_numpy(frames[6:9]))
+    assert made.copy_last["mse"] == pytest.approx(still.mean().item())
+    assert made.conventions.keys() == made.scores.keys() == made.copy_last.keys()
     assert "summed over c, h, w" in made.conventions["mse"]
     assert made.spec.fps == 25
 
