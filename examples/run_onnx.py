@@ -1,4 +1,5 @@
 """Runs an .onnx file of `moga-st export` with numpy, onnxruntime and pillow alone: no torch, no moga_st.
+Clips are what pillow opens (GIF, WebP, TIFF), and are resized to what the model takes.
 
 python run_onnx.py model.onnx clip.gif     # a video model: writes clip_predicted.gif
 python run_onnx.py model.onnx photo.png    # a classifier: prints its five best classes
@@ -13,6 +14,8 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageSequence
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 model, file = onnxruntime.InferenceSession(sys.argv[1]), Path(sys.argv[2])
 first = model.get_inputs()[0]
 if first.name == "keypoints_px":
