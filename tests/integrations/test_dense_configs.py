@@ -148,6 +148,10 @@ def test_every_model_builds_with_the_published_size_and_operations(name: str):
     macs = (counter.get_total_flops() + heads.get_total_flops()) / 2e9
     # norms and pointwise products are counted there and not here, as for the classifier (models/published.py)
     assert macs == pytest.approx(PUBLISHED[method][size][1], rel=0.025)
+    called = {"retinanet": "RetinaNet", "mask-rcnn": "Mask R-CNN", "fpn": "Semantic FPN", "upernet": "UperNet"}[method]
+    published_params, published_macs = PUBLISHED[method][size]
+    told = f"{params:.2f} ({published_params}) | {macs:.1f} ({published_macs})"
+    assert f"| {called} | {size.upper()} | {told} |" in (recipes.FOLDER / "README.md").read_text()
 
 
 # --- made data
