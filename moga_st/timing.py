@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
+from tqdm import tqdm
 
 from moga_st.engine.update import Update
 
@@ -77,21 +78,27 @@ class Roofline(TorchDispatchMode):
 
 
 def measure(steps: Steps, repeats: int, device: torch.device) -> dict[str, tuple[float, float]]:
-    """Of each step the median seconds, taken in turn after calls to warm up, and the peak memory of those calls.
+    """Of each step the median seconds, taken in turn after calls to warm up, and the peak memory of those calls; with a
+    progress bar on stderr.
 
     (A captured graph takes its memory once, before the calls that are timed.)
     """
     peaks = {}
-    for name, step in steps.items():
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-        for _ in range(WARM_UP[device.type]):
-            step()
-        peaks[name] = peak_memory(device)
     taken: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(repeats):
+    with tqdm(total=len(steps) * (1 + repeats), leave=False) as bar:
         for name, step in steps.items():
-            taken[name].append(seconds(step, device))
+            bar.set_description(f"{name}, warming up (a compiled one is compiled)")
+            if device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(device)
+            for _ in range(WARM_UP[device.type]):
+                step()
+            peaks[name] = peak_memory(device)
+            bar.update()
+        for _ in range(repeats):
+            for name, step in steps.items():
+                bar.set_description(name)
+                taken[name].append(seconds(step, device))
+                bar.update()
     return {name: (statistics.median(values), peaks[name]) for name, values in taken.items()}
 
 

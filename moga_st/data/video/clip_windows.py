@@ -155,7 +155,7 @@ class ClipWindows:
         if len(start) == 0 and len(first) > 1:
             raise BadInput(
                 f"{self.path}: no clip of {split} has {self.frames_in} + {self.frames_out} frames, the longest has "
-                f"{int(np.diff(first).max())}; take fewer"
+                f"{int(np.diff(first).max())}; take fewer frames, or prepare it again with longer parts"
             )
         return start.astype(np.int64)
 
