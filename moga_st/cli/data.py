@@ -98,7 +98,8 @@ def _prepare(argv: list[str]) -> None:
     name, rest = argv[0], argv[1:]
     if name not in CONVERTERS:
         raise BadInput(
-            f"data prepare {name!r}: unknown{nearest(name, CONVERTERS)}; there are clips, {', '.join(CONVERTERS)}"
+            f"data prepare {name!r}: unknown{nearest(name, ['clips', *CONVERTERS])}; there are clips, "
+            f"{', '.join(CONVERTERS)}"
         )
     prepare = importlib.import_module(CONVERTERS[name]).prepare
     args: Any = parse(_flags(name, prepare), f"moga-st data prepare {name}", rest)
