@@ -50,15 +50,12 @@ class Direct:
     def forward(a: Tensor, like: Tensor, weights: Weights) -> tuple[Tensor, tuple[Tensor, ...]]:
         """(m, c) -> the three orders (m, c), and what :meth:`backward` needs."""
         w = weights
-        first = convolve(grid(a, like), w.low, w.low_bias, 1)
-        untouched = first.shape[1] - len(w.middle) - len(w.high)
-        second, third = (
-            t.contiguous(memory_format=torch.channels_last)
-            for t in first[:, untouched:].split([len(w.middle), len(w.high)], 1)
-        )
-        second_out = convolve(second, w.middle, w.middle_bias, 2)
-        third_out = convolve(third, w.high, w.high_bias, 3)
-        orders = torch.cat([rows(first)[:, :untouched], rows(second_out), rows(third_out)], 1)
+        first = convolve(grid(a, like), w.low, w.low_bias, DILATIONS[0])
+        untouched, second, third = first.split(_widths(first.shape[1], w), 1)
+        second, third = (t.contiguous(memory_format=torch.channels_last) for t in (second, third))
+        second_out = convolve(second, w.middle, w.middle_bias, DILATIONS[1])
+        third_out = convolve(third, w.high, w.high_bias, DILATIONS[2])
+        orders = torch.cat([rows(untouched), rows(second_out), rows(third_out)], 1)
         return orders, (grid(a, like), second, third)
 
     @staticmethod
@@ -68,15 +65,12 @@ class Direct:
         """The gradients of ``a`` and of the weights, from that of ``orders @ mix.t()``."""
         a, second, third = saved
         d_orders = d_value @ mix
-        untouched = d_orders.shape[1] - second.shape[1] - third.shape[1]
-        d_second, d_third = (
-            grid(t.contiguous(), a) for t in d_orders[:, untouched:].split([second.shape[1], third.shape[1]], 1)
-        )
-        d_second, *d_middle = gradients(d_second, second, weights.middle, 2)
-        d_third, *d_high = gradients(d_third, third, weights.high, 3)
-        d_orders[:, untouched : untouched + second.shape[1]] = rows(d_second)
-        d_orders[:, untouched + second.shape[1] :] = rows(d_third)
-        da, *d_low = gradients(grid(d_orders, a), a, weights.low, 1)
+        _, d_second, d_third = d_orders.split(_widths(d_orders.shape[1], weights), 1)
+        d_second_in, *d_middle = gradients(grid(d_second.contiguous(), a), second, weights.middle, DILATIONS[1])
+        d_third_in, *d_high = gradients(grid(d_third.contiguous(), a), third, weights.high, DILATIONS[2])
+        d_second.copy_(rows(d_second_in))
+        d_third.copy_(rows(d_third_in))
+        da, *d_low = gradients(grid(d_orders, a), a, weights.low, DILATIONS[0])
         return rows(da), [*d_low, *d_middle, *d_high]
 
 
@@ -107,7 +101,7 @@ class Dense:
         for i, d_piece in enumerate(d.split(_widths(len(a), weights))[1:], 1):
             found += _weight_gradients(d_piece, pieces[i], like, weights[2 * i], DILATIONS[i])
             d_piece.copy_(d_piece @ matrices[i].transpose(1, 2))
-        low = _weight_gradients(d, a, like, weights.low, 1)
+        low = _weight_gradients(d, a, like, weights.low, DILATIONS[0])
         return (d @ matrices[0].transpose(1, 2)).view(len(a), -1).t(), [*low, *found]
 
 
