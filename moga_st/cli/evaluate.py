@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from moga_st.engine.config import RunConfig
+    from moga_st.pretrained import Weights
     from moga_st.tasks.task import Example, Task
 
 
@@ -64,18 +65,18 @@ def run(argv: list[str]) -> None:
     path = pretrained.find_weights(args.target)
     if args.recipe is not None:
         recipes.load(args.recipe)  # it may define the model's class
-    about = pretrained.read_weights(path).about
-    task_config = _changed(run_config(path, about, args.recipe, data_root(args.data_root)).task, args)
+    weights = pretrained.read_weights(path)
+    task_config = _changed(run_config(path, weights.about, args.recipe, data_root(args.data_root)).task, args)
     out = _folder(args, path)
     device = setup(args.device)
     try:
-        _evaluate(args, argv, path, about, task_config, out, device)
+        _evaluate(args, argv, path, weights, task_config, out, device)
     finally:
         dist.shutdown()
 
 
 def _evaluate(
-    args: Eval, argv: list[str], path: Path, about: dict[str, Any], task_config: Any, out: Path, device: torch.device
+    args: Eval, argv: list[str], path: Path, weights: Weights, task_config: Any, out: Path, device: torch.device
 ) -> None:
     from moga_st import dist, pretrained
     from moga_st.record import provenance
@@ -92,13 +93,13 @@ def _evaluate(
     dist.shutdown()  # the rest is done by one process alone
     if rank != 0:
         return
-    shipped = path.parent == pretrained.SHIPPED
+    shipped, about = path.parent == pretrained.SHIPPED, weights.about
     record: dict[str, Any] = {
         "weights": path.stem if shipped else str(path),
         "trained": {
             k: about[k] for k in ("run", "steps", "best_step", "seconds", "made_by", "converted_from") if k in about
         },
-        "model": pretrained.read_weights(path).model.to_dict(),
+        "model": weights.model.to_dict(),
         "split": args.split,
         "scores": scores.to_dict(),
         "facts": task.facts,
