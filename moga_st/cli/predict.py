@@ -193,7 +193,7 @@ def _text(result: dict[str, Any]) -> str:
         head = f"{result['clip']}: {counts}, {result['frames_compared']} compared with the truth"
     lines = [head]
     for name, scores in (("", result), ("copy last: ", result["copy_last"])):
-        told = [f"{k} {v:.4g}" for k, v in scores.items() if isinstance(v, float) and math.isfinite(v)]
-        lines += [name + "  ".join(t for t in told if not t.startswith("ssim_published"))] if told else []
+        told = {k: v for k, v in scores.items() if isinstance(v, float) and math.isfinite(v) and k != "ssim_published"}
+        lines += [name + "  ".join(f"{k} {v:.4g}" for k, v in told.items())] if told else []
     lines += [f"written: {', '.join(result['written'])}"] if "written" in result else []
     return "\n".join(map(escape, lines))

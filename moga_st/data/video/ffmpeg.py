@@ -205,7 +205,7 @@ class FFmpegClip(Clip):
     def _next_frame(self, out: IO[bytes]) -> np.ndarray | None:
         """(h, w, 3) from a binary PPM picture; None where they end."""
         header = [out.readline() for _ in range(3)]
-        if header[0] != b"P6\n":
+        if header[0] != b"P6\n" or not header[-1].endswith(b"\n"):
             return None
         width, height = map(int, header[1].split())
         check_size(self.path, width, height)

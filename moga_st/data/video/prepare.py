@@ -183,8 +183,8 @@ def _clips_in(source: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
 
 def _is_named_a_clip(path: Path) -> bool:
     """Such a file is no clip by mistake, and named as one that cannot be read."""
-    kind = mimetypes.guess_type(path.name)[0] or ""
-    return kind.startswith(("video/", "image/")) or path.suffix.lower() in (".mkv", ".npy", ".npz", ".h5", ".nc")
+    kind = mimetypes.MimeTypes().guess_type(path.name)[0] or ""  # Python's own table, the same on every machine
+    return kind.startswith("video/") or path.suffix.lower() in (".mkv", ".gif", ".npy", ".npz", ".h5", ".nc")
 
 
 def _is_text(path: Path) -> bool:
