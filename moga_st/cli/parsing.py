@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
-import sys
+import re
 from typing import Any, TypeVar
 
 import tyro
+
+from moga_st.errors import BadInput
 
 T = TypeVar("T")
 
@@ -18,20 +20,47 @@ def named(name: str) -> Any:
 
 
 def parse(kind: type[T], prog: str, argv: list[str], **options: Any) -> T:
-    """``argv`` as a ``kind``, by tyro; what it says of mistakes is escaped, since it repeats what the shell found.
+    """``argv`` as a ``kind``, by tyro.
 
     Args:
         options: tyro's own.
 
     Raises:
-        SystemExit: help was asked for, or a mistake, which has been said.
+        BadInput: a mistake.
+        SystemExit: help was asked for, and printed.
     """
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
             return tyro.cli(kind, prog=prog, args=argv, **options)
-    except SystemExit:
-        from moga_st.storage import escape
+    except SystemExit as leaving:
+        if not leaving.code:
+            raise
+        raise BadInput(f"{_one_line(said.getvalue())}; `{prog} --help` tells the rest") from None
 
-        sys.stderr.write(escape(said.getvalue(), lines=True))
-        raise
+
+def _one_line(said: str) -> str:
+    """What tyro says of a mistake, a box for the eye, as one line: what is wrong, and the flags it names; their
+    descriptions are left to the help.
+
+    The box has colours on a terminal, and no sides where that cannot show them.  A rule ends a part, the last of which
+    names the help; in a part, text stands at the margin, flags four columns in and descriptions eight.
+    """
+    parts: list[tuple[list[str], list[str]]] = [([], [])]
+    for line in re.sub(r"\x1b\[[\d;]*m", "", said).replace("│", " ").splitlines():
+        if not line.startswith("  "):
+            continue
+        inside = line[2:].rstrip()
+        if set(inside) in ({"─"}, {"-"}):
+            parts.append(([], []))
+            continue
+        depth = len(inside) - len(inside.lstrip())
+        if depth in (0, 4):
+            parts[-1][depth // 4].append(inside.strip())
+    sentences = []
+    for text, flags in parts:
+        if text[:1] == ["Argument helptext:"]:
+            text, flags = ["it is given as"], flags[:1]
+        sentences.append(" ".join([*text, ", ".join(flags)]).strip(" ."))
+    found = [s[0].lower() + s[1:] for s in sentences if s and not s.startswith("For full helptext")]
+    return "; ".join(found) or " ".join(said.split())  # a box of another shape, as it is
