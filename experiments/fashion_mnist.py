@@ -7,7 +7,7 @@ Budget: 10 epochs, 4,290 updates.  Seven of them (`--steps 3003`) took 80 minute
 and gave the weights in the package: 93.3 % of the test images.  The aim is 94 %.
 
     moga-st train fashion_mnist --shards 2
-    moga-st train fashion_mnist --model timm_model --model.name convnext_atto --model.patch-size 2
+    moga-st train fashion_mnist --model timm_model --model.name convnext_atto --model.enlarge 2
 """
 
 from moga_st.data.augment import MixConfig, ShiftConfig

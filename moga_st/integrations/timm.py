@@ -11,6 +11,7 @@ Shape legend: ``b`` batch, ``c`` channels, ``h w`` image size; stage k of 0 to 3
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -280,8 +281,9 @@ class TimmModelConfig(ModelConfig, kind="timm_model"):
     """Classes; null for the data's, or 1000."""
     drop_path: float = 0.0
     """Drop-path rate of the last block."""
-    patch_size: int | None = None
-    """Stride of the stem, where the model has such an argument; null for its own."""
+    enlarge: int = 1
+    """Images are made so many times as large first, their pixels repeated: the stem of most of timm's models takes
+    steps of four pixels and more, too large for images of 28 (2 there is a stem with half the step)."""
     size: int = 224
     """Side of the images that operations are counted and speed is measured on."""
 
@@ -292,27 +294,44 @@ class TimmModelConfig(ModelConfig, kind="timm_model"):
     def fit(self, spec: InputSpec) -> TimmModelConfig:
         if len(spec.shape) != 3:
             raise BadInput(f"{self.name} takes images (c, h, w); this data has inputs of shape {spec.shape}")
-        return dataclasses.replace(
+        fitted = dataclasses.replace(
             self,
             channels=agreed("channels", self.channels, spec.shape[0], 3),
             classes=agreed("classes", self.classes, spec.target[0] if spec.target else None, 1000),
             size=spec.shape[1] or self.size,
         )
+        try:
+            with torch.device("meta"), torch.no_grad():
+                fitted.build().eval()(torch.empty(1, *fitted.example_shape))
+        except (RuntimeError, AssertionError) as error:  # what timm's models raise for images of a wrong size
+            raise BadInput(
+                f"{self.name}: does not take images of {fitted.size} x {fitted.size} pixels, enlarged {self.enlarge} "
+                f"times ({error}); expected a size that its stem and stages divide, which model.enlarge may give"
+            ) from error
+        return fitted
 
     def build(self) -> nn.Module:
+        if self.enlarge < 1:
+            raise BadInput(f"timm_model enlarge: expected at least 1, got {self.enlarge}")
         if not is_model(self.name):
             raise BadInput(f"timm has no model {self.name!r}{nearest(self.name, list_models())}")
-        options: dict[str, Any] = {} if self.patch_size is None else {"patch_size": self.patch_size}
         try:
-            return create_model(
+            net = create_model(
                 self.name,
                 in_chans=3 if self.channels is None else self.channels,
                 num_classes=1000 if self.classes is None else self.classes,
                 drop_path_rate=self.drop_path,
-                **options,
             )
         except TypeError as error:  # what timm's models raise for an argument that they do not have
             raise BadInput(f"{self.name}: timm cannot build it so ({error})") from error
+        if self.enlarge > 1:  # a hook, and no module around it, which would rename the weights
+            net.register_forward_pre_hook(functools.partial(_enlarged, self.enlarge))
+        return net
+
+
+def _enlarged(times: int, net: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:  # noqa: ARG001
+    """The images (b, c, h, w) of a call with each pixel repeated: (b, c, times h, times w)."""
+    return (nn.functional.interpolate(args[0], scale_factor=times, mode="nearest"),)
 
 
 def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """What timm asks of every model in its registry, of ours."""
 
 import copy
+import dataclasses
 import json
 
 import numpy as np
@@ -15,8 +16,9 @@ from timm.optim._param_groups import param_groups_weight_decay  # noqa: E402
 
 from moga_st.convert import publish  # noqa: E402
 from moga_st.errors import BadInput  # noqa: E402
-from moga_st.integrations.timm import NAMES, TimmMogaNet, checkpoint_filter_fn  # noqa: E402
+from moga_st.integrations.timm import NAMES, TimmModelConfig, TimmMogaNet, checkpoint_filter_fn  # noqa: E402
 from moga_st.models.moganet import SIZES, MogaNetConfig  # noqa: E402
+from moga_st.spec import InputSpec  # noqa: E402
 from tests.conftest import GOLDEN  # noqa: E402
 
 TINY = MogaNetConfig((8, 16, 24, 32), (1, 2, 1, 1), (2.0, 2.0, 2.0, 2.0))
@@ -234,3 +236,25 @@ def test_the_forced_precision_is_the_published_one():
     assert seen == [torch.float32]
     assert y.dtype == torch.float32
     torch.testing.assert_close(y, spatial(x), rtol=0.05, atol=0.05)
+
+
+SMALL = InputSpec((1, 28, 28), (10,), ("grey",), (0.3,), (0.3,))
+
+
+def test_a_network_of_timms_reads_small_images_enlarged():
+    config = TimmModelConfig(name="convnext_atto", enlarge=2).fit(SMALL)
+    assert (config.channels, config.classes, config.example_shape) == (1, 10, (1, 28, 28))
+    net, plain = config.build().eval(), dataclasses.replace(config, enlarge=1).build().eval()
+    plain.load_state_dict(net.state_dict())  # under the same names
+    x = torch.rand(2, 1, 28, 28)
+    with torch.no_grad():
+        expected = plain(torch.kron(x, torch.ones(1, 1, 2, 2)))
+        torch.testing.assert_close(net(x), expected, rtol=0, atol=0)
+        torch.testing.assert_close(copy.deepcopy(net)(x), expected, rtol=0, atol=0)  # as the weight average is
+
+
+def test_images_too_small_for_a_network_of_timms_are_refused_before_training():
+    with pytest.raises(BadInput, match=r"convnext_atto: does not take images of 28 x 28 pixels.*model\.enlarge"):
+        TimmModelConfig(name="convnext_atto").fit(SMALL)
+    with pytest.raises(BadInput, match="enlarge: expected at least 1, got 0"):
+        TimmModelConfig(enlarge=0).build()
