@@ -281,6 +281,8 @@ class TimmModelConfig(ModelConfig, kind="timm_model"):
     """Classes; null for the data's, or 1000."""
     drop_path: float = 0.0
     """Drop-path rate of the last block."""
+    patch_size: int | None = None
+    """timm's argument of that name, where the model has it; null for its own."""
     enlarge: int = 1
     """Images are made so many times as large first, their pixels repeated: the stem of most of timm's models takes
     steps of four pixels and more, too large for images of 28 (2 there is a stem with half the step)."""
@@ -315,12 +317,14 @@ class TimmModelConfig(ModelConfig, kind="timm_model"):
             raise BadInput(f"timm_model enlarge: expected at least 1, got {self.enlarge}")
         if not is_model(self.name):
             raise BadInput(f"timm has no model {self.name!r}{nearest(self.name, list_models())}")
+        options: dict[str, Any] = {} if self.patch_size is None else {"patch_size": self.patch_size}
         try:
             net = create_model(
                 self.name,
                 in_chans=3 if self.channels is None else self.channels,
                 num_classes=1000 if self.classes is None else self.classes,
                 drop_path_rate=self.drop_path,
+                **options,
             )
         except TypeError as error:  # what timm's models raise for an argument that they do not have
             raise BadInput(f"{self.name}: timm cannot build it so ({error})") from error

@@ -14,6 +14,7 @@ timm = pytest.importorskip("timm", reason="the extra `images` is not installed")
 from timm.models import group_modules, group_parameters, is_model, list_pretrained  # noqa: E402
 from timm.optim._param_groups import param_groups_weight_decay  # noqa: E402
 
+from moga_st.config import ModelConfig  # noqa: E402
 from moga_st.convert import publish  # noqa: E402
 from moga_st.errors import BadInput  # noqa: E402
 from moga_st.integrations.timm import NAMES, TimmModelConfig, TimmMogaNet, checkpoint_filter_fn  # noqa: E402
@@ -258,3 +259,10 @@ def test_images_too_small_for_a_network_of_timms_are_refused_before_training():
         TimmModelConfig(name="convnext_atto").fit(SMALL)
     with pytest.raises(BadInput, match="enlarge: expected at least 1, got 0"):
         TimmModelConfig(enlarge=0).build()
+
+
+def test_a_config_of_before_images_could_be_enlarged_is_read():
+    before = {"kind": "timm_model", "name": "convnext_atto", "channels": 1, "classes": 10, "drop_path": 0.0}
+    config = ModelConfig.from_dict(before | {"patch_size": 1, "size": 28})
+    assert config == TimmModelConfig("convnext_atto", 1, 10, patch_size=1, size=28)
+    assert config.build().get_submodule("stem.0").stride == (1, 1)
