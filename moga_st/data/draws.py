@@ -9,62 +9,41 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 # splitmix64 (Steele, Lea, Flood 2014): one round of it is a bijection of 64-bit integers that mixes well
-# enough for its output over a counter to pass BigCrush. It needs arithmetic that wraps, which int64 and uint64 do.
-_GOLDEN, _MIX1, _MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-_WRAP = (1 << 64) - 1
+# enough for its output over a counter to pass BigCrush. int64 arithmetic wraps, which is what it needs.
+_GOLDEN, _MIX1, _MIX2 = (c - (1 << 64) for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+Integers = TypeVar("Integers", np.ndarray, Tensor)
+
+
+def _mix(x: Integers) -> Integers:
+    def shift_right(x: Integers, bits: int) -> Integers:  # signed integers are shifted arithmetically
+        return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+    x = (x ^ shift_right(x, 30)) * _MIX1
+    x = (x ^ shift_right(x, 27)) * _MIX2
+    return x ^ shift_right(x, 31)
+
+
+def _bits(seed: int, index: Integers, counter: Integers) -> Integers:
+    """53 random bits for each of ``index`` (b,) and ``counter`` (d,), both int64: (b, d)."""
+    start = int(_mix(np.array([seed], np.int64) * _GOLDEN + _MIX2)[0])
+    stream = _mix(index * _GOLDEN + start)
+    return (_mix(stream[:, None] + counter * _GOLDEN) >> 11) & ((1 << 53) - 1)
 
 
 def uniform(seed: int, index: Tensor, draws: int) -> Tensor:
     """Counter-based uniform numbers: index (b,) int64 -> (b, draws) float64 in [0, 1), 53 random bits."""
-    start = _mix_number((seed * _GOLDEN + _MIX2) & _WRAP)
     if index.device.type == "cpu":  # numpy's calls on so few numbers cost a fraction of torch's
-        return torch.from_numpy(_uniform_numpy(start, index.numpy(), draws))
-    return _uniform_torch(start, index, draws)
-
-
-def _uniform_numpy(start: int, index: np.ndarray, draws: int) -> np.ndarray:
-    golden = np.uint64(_GOLDEN)
-    stream = _mix_numpy(index.astype(np.uint64) * golden + np.uint64(start))
-    bits = _mix_numpy(stream[:, None] + np.arange(1, draws + 1, dtype=np.uint64) * golden)
-    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def _uniform_torch(start: int, index: Tensor, draws: int) -> Tensor:
-    golden = _signed(_GOLDEN)
-    stream = _mix_torch(index * golden + _signed(start))
-    bits = _mix_torch(stream[:, None] + torch.arange(1, draws + 1, device=index.device) * golden)
-    return ((bits >> 11) & ((1 << 53) - 1)).to(torch.float64) * 2.0**-53
-
-
-def _signed(x: int) -> int:
-    return x - (1 << 64) if x >> 63 else x
-
-
-def _mix_number(x: int) -> int:
-    x = (x ^ (x >> 30)) * _MIX1 & _WRAP
-    x = (x ^ (x >> 27)) * _MIX2 & _WRAP
-    return x ^ (x >> 31)
-
-
-def _mix_numpy(x: np.ndarray) -> np.ndarray:
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(_MIX1)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(_MIX2)
-    return x ^ (x >> np.uint64(31))
-
-
-def _mix_torch(x: Tensor) -> Tensor:
-    def shift_right(x: Tensor, bits: int) -> Tensor:  # torch shifts signed integers arithmetically
-        return (x >> bits) & ((1 << (64 - bits)) - 1)
-
-    x = (x ^ shift_right(x, 30)) * _signed(_MIX1)
-    x = (x ^ shift_right(x, 27)) * _signed(_MIX2)
-    return x ^ shift_right(x, 31)
+        bits = torch.from_numpy(_bits(seed, index.numpy(), np.arange(1, draws + 1, dtype=np.int64)))
+    else:
+        bits = _bits(seed, index, torch.arange(1, draws + 1, device=index.device))
+    return bits.to(torch.float64) * 2.0**-53
 
 
 def named_uniform(name: str, rows: int, columns: int) -> Tensor:
