@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 # splitmix64 (Steele, Lea, Flood 2014): one round of it is a bijection of 64-bit integers that mixes well
 # enough for its output over a counter to pass BigCrush. int64 arithmetic wraps, which is what it needs.
@@ -39,7 +40,8 @@ def _bits(seed: int, index: Integers, counter: Integers) -> Integers:
 
 def uniform(seed: int, index: Tensor, draws: int) -> Tensor:
     """Counter-based uniform numbers: index (b,) int64 -> (b, draws) float64 in [0, 1), 53 random bits."""
-    if index.device.type == "cpu":  # numpy's calls on so few numbers cost a fraction of torch's
+    # numpy's calls on so few numbers cost a fraction of torch's, but whoever traces them would find a constant
+    if index.device.type == "cpu" and not is_in_torch_dispatch_mode():
         bits = torch.from_numpy(_bits(seed, index.numpy(), np.arange(1, draws + 1, dtype=np.int64)))
     else:
         bits = _bits(seed, index, torch.arange(1, draws + 1, device=index.device))

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from moga_st.data.draws import _bits, uniform
 
@@ -33,3 +34,8 @@ def test_numbers_are_those_of_plain_integers_by_numpy_and_by_torch(seed):
     assert torch.equal(uniform(seed, INDEX, 5), reference)  # on the CPU numpy's
     assert torch.equal(_bits(seed, INDEX, torch.arange(1, 6)).double() / 2**53, reference)  # elsewhere torch's
     assert torch.equal(uniform(seed, torch.stack([INDEX, INDEX], 1)[:, 1], 5), reference)  # in any layout
+
+
+def test_a_trace_draws_anew_for_another_index():
+    traced = make_fx(lambda index: uniform(3, index, 5))(INDEX[:3])
+    assert torch.equal(traced(INDEX[3:6]), uniform(3, INDEX[3:6], 5))
