@@ -22,6 +22,7 @@ from moga_st import recipes
 from moga_st.convert import publish
 from moga_st.integrations import mmcv_operators
 from moga_st.models.moganet import SIZES
+from tests.integrations.runner import run
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # mmengine and its family warn of what they themselves use
 needs_family = pytest.mark.skipif(
@@ -224,21 +225,6 @@ def _shrink(node: Any) -> None:
             node.update(crop_size=(96, 96))
         if node.get("type") == "SegDataPreProcessor":
             node.update(size=(96, 96))
-
-
-def run(config: Any) -> Any:
-    from mmengine.runner import Runner
-
-    class Quick(Runner):
-        """Without formatting the config for the log and asking compilers for their versions: seconds each."""
-
-        def _log_env(self, env_cfg: dict) -> None:
-            pass
-
-        def dump_config(self) -> None:
-            pass
-
-    return Quick.from_cfg(copy.deepcopy(config))
 
 
 SMALLEST = {m: next(n for s in ("xt", "t", "s") for n in (*DETECTORS, *SEGMENTORS) if method_and_size(n) == (m, s))

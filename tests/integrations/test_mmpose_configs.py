@@ -27,6 +27,7 @@ from moga_st.models.lifter import LifterConfig
 from moga_st.tasks.pose import PoseConfig
 from moga_st.tasks.task import Setting
 from tests.data.pose.test_human36m import write_mmpose
+from tests.integrations.runner import run
 from tests.integrations.test_mmpose import needs_mmpose
 
 # mmengine and mmpose warn of what they themselves use
@@ -150,21 +151,6 @@ def _replace(node: Any, values: dict[str, Any]) -> None:
         _replace(child, values)
     if isinstance(node, dict):
         node.update({k: v for k, v in values.items() if k in node})
-
-
-def run(config: Any) -> Any:
-    from mmengine.runner import Runner
-
-    class Quick(Runner):
-        """Without formatting the config for the log and asking compilers for their versions: seconds each."""
-
-        def _log_env(self, env_cfg: dict) -> None:
-            pass
-
-        def dump_config(self) -> None:
-            pass
-
-    return Quick.from_cfg(copy.deepcopy(config))
 
 
 def predictions(runner: Any) -> np.ndarray:
