@@ -102,6 +102,26 @@ def _read_people(args: Lift, file: Path, video: Video | None) -> list[Keypoints]
     )
 
 
+def _lift_all(args: Lift, net: nn.Module, people: list[Keypoints], device: torch.device) -> tuple[list[Motion], float]:
+    """The people's motions, and how many frames a second were lifted."""
+    from moga_st.infer.scene import lift_scene
+
+    start = time.perf_counter()
+    motions = lift_scene(
+        net,
+        people,
+        device,
+        space=args.space or "world",
+        smooth=args.smoothing,
+        focal_px=args.focal_px,
+        pitch_deg=args.pitch_deg,
+        roll_deg=args.roll_deg,
+        height_m=args.height_m,
+        progress=len(people) > 1,
+    )
+    return motions, sum(len(k.points_px) for k in people) / (time.perf_counter() - start)
+
+
 def _write_lifted(
     args: Lift,
     net: nn.Module,
@@ -117,42 +137,31 @@ def _write_lifted(
     Args:
         found: the file of keypoints that were found in the video, for the list of what was written.
     """
+    from tqdm import tqdm
+
     from moga_st.infer import lift_files
     from moga_st.infer.lift import came_from
-    from moga_st.infer.scene import lift_scene
     from moga_st.infer.truth import score
     from moga_st.storage import escape
 
     stems = [lift_files.stem_of(args.out, source.stem, k) for k in people]
-    space, smooth = args.space or "world", args.one_euro if args.smooth else None
     _check_free(args, source, stems)
     args.out.mkdir(parents=True, exist_ok=True)
     if video is not None and (turned := lift_files.turned_warning(video)):
         print(escape(f"moga-st: warning: {turned}"), file=sys.stderr)
-    start = time.perf_counter()
-    motions = lift_scene(
-        net,
-        people,
-        device,
-        space=space,
-        smooth=smooth,
-        focal_px=args.focal_px,
-        pitch_deg=args.pitch_deg,
-        roll_deg=args.roll_deg,
-        height_m=args.height_m,
-    )
-    rate = sum(len(k.points_px) for k in people) / (time.perf_counter() - start)
+    motions, rate = _lift_all(args, net, people, device)
     results, is_video = [], bool(found)
-    for k, motion, stem in zip(people, motions, stems, strict=True):
+    each = zip(people, motions, stems, strict=True)
+    for k, motion, stem in tqdm(each, "writing", len(people), unit="person", disable=len(people) == 1):
         for warning in k.warnings:
-            print(escape(f"moga-st: warning: person {k.person}: {warning}"), file=sys.stderr)
+            tqdm.write(escape(f"moga-st: warning: person {k.person}: {warning}"), file=sys.stderr)
         frames = None if video is None else lift_files.frames_of(video, k, from_0=is_video)
         files = lift_files.write_lifted(stem, k, motion, args.formats, source.name, frames, args.draw)
         if args.cam is not None:
-            cam = came_from(net, k, args.cam, args.cam_frame, device, smooth, args.focal_px)
+            cam = came_from(net, k, args.cam, args.cam_frame, device, args.smoothing, args.focal_px)
             files += lift_files.write_cam(stem, k, cam, source.name)
         about = {
-            "space": f"{space}; {motion.note.removeprefix(k.note + '; ')}",
+            "space": f"{motion.space}; {motion.note.removeprefix(k.note + '; ')}",
             "smoothing": dataclasses.asdict(args.one_euro) if args.smooth else None,
             **({} if truth is None else {"truth": score(motion, truth, k.time_zero)}),
         }
@@ -185,7 +194,7 @@ def _print(args: Lift, results: list[dict[str, Any]], about: dict[str, Any]) -> 
         return
     for result in results:
         shown = {k: v for k, v in result.items() if k != "warnings"}
-        shown |= {"smoothing": args.one_euro if args.smooth else "off", "written": ", ".join(result["written"])}
+        shown |= {"smoothing": args.smoothing or "off", "written": ", ".join(result["written"])}
         if "truth" in shown:
             shown["truth"] = ", ".join(f"{name} {value}" for name, value in result["truth"].items())
         print(fact_lines(shown))

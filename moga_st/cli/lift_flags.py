@@ -111,6 +111,10 @@ class Lift:
     json: bool = False
     """Print what was done as JSON; with --camera, write poses to stdout beside the window too."""
 
+    @property
+    def smoothing(self) -> OneEuro | None:
+        return self.one_euro if self.smooth else None
+
 
 def given_for_mmpose(args: Lift) -> list[str]:
     """The flags given that are mmpose's alone."""

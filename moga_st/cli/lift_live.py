@@ -72,7 +72,7 @@ def _lifter(args: Lift, net: nn.Module, device: torch.device, image: np.ndarray,
         fps,
         LAYOUT_BY_NAME[layout],
         focal_px=args.focal_px,
-        smooth=args.one_euro if args.smooth else None,
+        smooth=args.smoothing,
         min_confidence=args.min_confidence,
         patience_s=args.max_gap_s,
     )

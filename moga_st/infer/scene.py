@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from moga_st.data.pose.export.motion import AXES, Motion
 from moga_st.data.pose.keypoints import Keypoints
@@ -33,6 +34,7 @@ def lift_scene(
     pitch_deg: float | None = None,
     roll_deg: float | None = None,
     height_m: float | None = None,
+    progress: bool = False,
 ) -> list[Motion]:
     """The motion of each of the people that one camera sees.
 
@@ -47,6 +49,7 @@ def lift_scene(
         pitch_deg: how far the camera looks down, where known; found from the people otherwise.
         roll_deg: how far it is turned clockwise.
         height_m: how tall everyone is; the network's own idea otherwise.
+        progress: show a bar on stderr.
 
     Raises:
         BadInput: nobody, an unknown space, a net that is no lifter, or keypoints that do not go together with a person
@@ -60,7 +63,8 @@ def lift_scene(
         raise BadInput("lift_scene: the people are of different videos: their frame rates or image sizes differ")
     focal = assumed_focal_px(size_px) if focal_px is None else focal_px
     camera = f"focal length {focal:.0f} px" + (" (assumed)" if focal_px is None else "")
-    joints = [_joints(net, k, device, smooth, focal, space != "root") for k in people]
+    shown = tqdm(people, "lifting", unit="person", disable=not progress)
+    joints = [_joints(net, k, device, smooth, focal, space != "root") for k in shown]
     if height_m is not None:
         joints = [scaled_to(j, height_m) for j in joints]
     if space == "root":

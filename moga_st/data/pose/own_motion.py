@@ -44,7 +44,7 @@ def prepare(src: Path, out: Path, unit: str | None = None, up: str | None = None
     Args:
         unit: of BVH and C3D: m, dm, cm, mm or in; left out, a C3D file's own, and metres for BVH, which has none.
         up: "y" or "z", the axis that points up; left out, y for BVH and z for C3D, as is the custom.
-        joints: a file that maps their names, as `moga_st/data/pose/joint_names.py` describes; left out, the usual names.
+        joints: a file of their names (`moga_st/data/pose/joint_names.py` says how); left out, the usual ones.
 
     Raises:
         BadInput: nothing to read at ``src``, a file that is not as expected, or a body that cannot be; named.

@@ -34,7 +34,7 @@ from moga_st.data.pose.skeleton import Layout, to_canonical, to_h36m17
 from moga_st.errors import BadInput
 
 FPS = 30.0  # assumed where nobody says
-BRIEF_S = 0.1  # of everyone, who is seen for less is left out
+BRIEF_S = 0.5  # of everyone, who is seen for less is left out
 MAX_ABSENCE_S = 1.0  # who is seen nowhere for longer comes back in a new part: nothing is made up for so long
 
 
