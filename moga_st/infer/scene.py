@@ -17,7 +17,8 @@ from moga_st.data.pose.export.motion import AXES, Motion
 from moga_st.data.pose.keypoints import Keypoints
 from moga_st.data.pose.rig import fit_rig
 from moga_st.data.pose.smoothing import OneEuro
-from moga_st.data.pose.world import find_ground, place, stand
+from moga_st.data.pose.standing import stand
+from moga_st.data.pose.world import find_ground, place
 from moga_st.errors import BadInput
 from moga_st.infer.lift import lift, upright
 from moga_st.infer.person import assumed_focal_px, is_person_lifter, lift_person, scaled_to, smooth_seen
@@ -39,8 +40,8 @@ def lift_scene(
     """The motion of each of the people that one camera sees.
 
     Bones are made constant (:mod:`moga_st.data.pose.rig`).  In the world, all people share one vertical, each stands on
-    the floor, and standing feet are still (:mod:`moga_st.data.pose.world`); in camera space they are as the network and
-    the projection have them.
+    the floor, and standing feet are still (:mod:`moga_st.data.pose.standing`); in camera space they are as the network
+    and the projection have them.
 
     Args:
         space: "world", "camera", or "root": relative to the hip, just as the network has it.

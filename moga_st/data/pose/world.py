@@ -5,8 +5,8 @@ A lifter gives poses relative to the hip, in the axes of a camera that may look 
 1. :func:`place` finds the hip's path in the camera's space: the one whose projection is nearest to the keypoints.
 2. :func:`find_ground` levels the camera: from the way people who stand are upright, and from the plane their standing
    feet lie in; or by the pitch and roll that are given.
-3. :func:`stand` puts the person on the floor and keeps standing feet still: the hip's path gives way first, mostly
-   along the line of sight, where a camera measures worst, then the legs, as two bones each of constant length.
+
+:mod:`moga_st.data.pose.standing` then puts each person on the floor.
 
 The camera stands still and the floor is level.  Camera axes: x right, y down, z forward.  World axes: x right and y
 forward of the camera, along the floor; z up; the origin on the floor, below the camera.  All in metres.  "Foot" is
@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage, sparse
+from scipy import sparse
 from scipy.sparse import linalg
 
 from moga_st.data.pose.skeleton import JOINTS
@@ -39,11 +39,6 @@ STILL_M_S, LIFTED_M, SHORTEST_S = 0.7, 0.07, 0.1  # a foot that stands is slower
 JOINT_M, MEMORY_S = 0.03, 0.3  # error of a lifted joint, and for how long it stays what it is
 PUSH_M_S2 = 12.0  # how much a hip accelerates
 BODY_DEG, TRUNK_DEG, LEVEL_DEG = 4.0, 10.0, 15.0  # how well bodies, trunks and the habit of level cameras tell it
-SIDEWAYS_M, DEPTH_M, SLIP_M_S = (
-    0.04,
-    0.2,
-    0.01,
-)  # errors of the path across and along the line of sight; of a still foot
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +97,7 @@ def place(
     wanted = u * pose[..., 2:] - pose[..., :2]
     scaled = lines * weight[..., None, None] / (JOINT_M**2 * max(MEMORY_S * fps, 1.0))
     normal = np.einsum("tjai,tjak->tik", scaled, lines)
-    path = _solve(normal, np.einsum("tjai,tja->ti", scaled, wanted), _bends(t, fps, PUSH_M_S2))
+    path = solve(normal, np.einsum("tjai,tja->ti", scaled, wanted), bends(t, fps, PUSH_M_S2))
     if not (path[:, 2] > 0).all():
         raise BadInput(
             "the poses and the keypoints do not go together: the person would be behind the camera; lift relative to "
@@ -155,45 +150,6 @@ def contacts(world_m: np.ndarray, fps: float) -> np.ndarray:
     """
     feet = world_m[:, FEET].astype(np.float64)
     return _runs((_speed(feet, fps) < STILL_M_S) & (feet[..., 2] < ANKLE_M + LIFTED_M), fps)
-
-
-def stand(joints_m: np.ndarray, ground: Ground, fps: float, person: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Joints (t, 17, 3) in the camera's space -> in the world, on the floor, standing feet still; and contacts (t, 2).
-
-    Bones keep their lengths.  A foot whose leg would have to be longer than it is stays as near as it can.
-    """
-    world = ground.to_world(joints_m.astype(np.float64), person)
-    ray = world - (0.0, 0.0, ground.heights_m[person])
-    touching = contacts(world, fps)
-    world = world + _correction(world[:, FEET], ray[:, 0], touching, fps)[:, None]
-    goals = [_goal(world[:, FEET[foot]], touching[:, foot], fps) for foot in range(2)]
-    world[..., 2] -= _too_high(world, goals, touching, fps)[:, None]
-    for foot in range(2):
-        _bend(world, foot, goals[foot])
-    return world, touching
-
-
-def _goal(foot_m: np.ndarray, touching: np.ndarray, fps: float) -> np.ndarray:
-    """Where an ankle (t, 3) is to go: each time it stands, to one place; else on its way, and not into the floor."""
-    moved = np.zeros_like(foot_m)
-    for first, last in _segments(touching):
-        anchor = np.append(np.median(foot_m[first:last, :2], axis=0), ANKLE_M)
-        moved[first:last] = anchor - foot_m[first:last]
-    goal = foot_m + _eased(moved, touching, fps)
-    goal[:, 2] = np.maximum(goal[:, 2], np.where(touching, -np.inf, ANKLE_M - 0.03))
-    return goal
-
-
-def _too_high(world_m: np.ndarray, goals: Sequence[np.ndarray], touching: np.ndarray, fps: float) -> np.ndarray:
-    """How far the body (t, 17, 3) must come down for its legs to reach their goals: (t,), smooth."""
-    drop = np.zeros(len(world_m))
-    for foot, goal in enumerate(goals):
-        hip, knee, ankle = (world_m[:, ids[foot]] for ids in (HIPS, KNEES, FEET))
-        leg = np.linalg.norm(knee - hip, axis=-1) + np.linalg.norm(ankle - knee, axis=-1)
-        rise = np.sqrt(np.maximum(leg**2 - ((goal - hip)[:, :2] ** 2).sum(-1), 0.0))
-        drop = np.maximum(drop, np.where(touching[:, foot], hip[:, 2] - goal[:, 2] - rise, 0.0))
-    width = 2 * max(1, round(0.06 * fps)) + 1
-    return ndimage.uniform_filter1d(ndimage.maximum_filter1d(drop, width, mode="nearest"), width, mode="nearest")
 
 
 def _up(pitch_deg: float, roll_deg: float) -> np.ndarray:
@@ -274,7 +230,7 @@ def _standing_places(joints_m: np.ndarray, up: np.ndarray, fps: float) -> tuple[
     touching = _runs((_speed(feet, fps) < STILL_M_S) & lower, fps)
     places: list[np.ndarray] = []
     for foot in range(2):
-        stands = [np.median(feet[first:last, foot], axis=0) for first, last in _segments(touching[:, foot])]
+        stands = [np.median(feet[first:last, foot], axis=0) for first, last in segments(touching[:, foot])]
         for i, at in enumerate(stands):  # a foot that is put down where it stood before tells nothing new
             near = [other for other in stands if np.linalg.norm(other - at) < 0.2]
             if not any(np.linalg.norm(other - at) < 0.2 for other in stands[:i]):
@@ -292,35 +248,7 @@ def _height(levelled_m: np.ndarray, fps: float) -> float:
     return ANKLE_M - float(low)
 
 
-def _correction(feet_m: np.ndarray, ray_m: np.ndarray, touching: np.ndarray, fps: float) -> np.ndarray:
-    """What to add to the hip's path (t, 3) so that the feet (t, 2, 3) stay where and as high as they stand."""
-    t = len(feet_m)
-    sight = ray_m / np.maximum(np.linalg.norm(ray_m, axis=-1, keepdims=True), 1e-9)
-    frames = max(MEMORY_S * fps, 1.0)  # errors that near are one error
-    along = sight[:, :, None] * sight[:, None]
-    blocks = (np.eye(3) / SIDEWAYS_M**2 + along * (1 / DEPTH_M**2 - 1 / SIDEWAYS_M**2)) / frames
-    right = np.zeros((t, 3))
-    level = touching.sum(1) / 0.01**2 / frames
-    blocks[:, 2, 2] += level
-    right[:, 2] = ((ANKLE_M - feet_m[..., 2]) * touching).sum(1) / 0.01**2 / frames
-    joins = _bends(t, fps, PUSH_M_S2)
-    for foot in range(2):
-        both = np.flatnonzero(touching[1:, foot] & touching[:-1, foot])
-        if len(both):
-            step = sparse.coo_matrix(
-                (
-                    np.tile([-1.0, 1.0], len(both)),
-                    (np.repeat(np.arange(len(both)), 2), np.stack([both, both + 1], 1).ravel()),
-                ),
-                shape=(len(both), t),
-            ).tocsr()
-            weight = (fps / SLIP_M_S) ** 2 / fps
-            joins = joins + weight * (step.T @ step)
-            right -= weight * (step.T @ np.diff(feet_m[:, foot], axis=0)[both])
-    return _solve(blocks, right, joins)
-
-
-def _solve(blocks: np.ndarray, right: np.ndarray, joins: sparse.spmatrix) -> np.ndarray:
+def solve(blocks: np.ndarray, right: np.ndarray, joins: sparse.spmatrix) -> np.ndarray:
     """x (t, 3) with (blocks + joins) x = right: blocks (t, 3, 3) within a frame, joins (t, t) between frames, each
     axis by itself."""
     t = len(blocks)
@@ -329,7 +257,7 @@ def _solve(blocks: np.ndarray, right: np.ndarray, joins: sparse.spmatrix) -> np.
     return linalg.splu(normal).solve(right.ravel()).reshape(t, 3)
 
 
-def _bends(t: int, fps: float, push_m_s2: float) -> sparse.spmatrix:
+def bends(t: int, fps: float, push_m_s2: float) -> sparse.spmatrix:
     """The sum over the frames of (acceleration / push)^2 as a matrix (t, t), per second."""
     if t < 3:
         return sparse.csr_matrix((t, t))
@@ -353,7 +281,7 @@ def _runs(touching: np.ndarray, fps: float) -> np.ndarray:
     for foot in range(touching.shape[1]):
         line = touching[:, foot].copy()
         for value in (True, False):  # first close short gaps, then drop short runs
-            for first, last in _segments(line != value):
+            for first, last in segments(line != value):
                 inside = value is False or (first > 0 and last < len(line))
                 if last - first < width and inside:
                     line[first:last] = value
@@ -361,37 +289,7 @@ def _runs(touching: np.ndarray, fps: float) -> np.ndarray:
     return out
 
 
-def _segments(line: np.ndarray) -> list[tuple[int, int]]:
+def segments(line: np.ndarray) -> list[tuple[int, int]]:
     """First and last + 1 of each run of True in (t,)."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], line.astype(np.int8), [0]])))
     return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
-
-
-def _eased(moved: np.ndarray, touching: np.ndarray, fps: float) -> np.ndarray:
-    """(t, 3), where a foot does not stand: between the shifts of its neighbours in time, fading within 0.15 s."""
-    if not touching.any():
-        return moved
-    away, nearest = ndimage.distance_transform_edt(~touching, return_indices=True)  # pyright: ignore
-    fade = np.clip(1 - away / (0.15 * fps), 0.0, 1.0)
-    return moved[nearest[0]] * (fade * fade * (3 - 2 * fade))[:, None]
-
-
-def _bend(world_m: np.ndarray, foot: int, goal_m: np.ndarray) -> None:
-    """Move an ankle to (t, 3), in place: the knee stays in the plane it bends in, both bones keep their lengths."""
-    hip, knee, ankle = (world_m[:, ids[foot]] for ids in (HIPS, KNEES, FEET))
-    thigh, shin = np.linalg.norm(knee - hip, axis=-1), np.linalg.norm(ankle - knee, axis=-1)
-    way = goal_m - hip
-    length = np.linalg.norm(way, axis=-1)
-    reach = np.clip(length, np.abs(thigh - shin), thigh + shin)
-    way = way / np.maximum(length, 1e-9)[:, None]
-    bend = (knee - hip) - way * ((knee - hip) * way).sum(-1, keepdims=True)
-    size = np.linalg.norm(bend, axis=-1, keepdims=True)
-    hips = world_m[:, HIPS[0]] - world_m[:, HIPS[1]]
-    front = np.cross(hips, np.array([0.0, 0.0, 1.0]))  # a straight knee bends to the front
-    front = front - way * (front * way).sum(-1, keepdims=True)
-    front /= np.maximum(np.linalg.norm(front, axis=-1, keepdims=True), 1e-9)
-    bend = np.where(size > 1e-4, bend / np.maximum(size, 1e-9), front)
-    cosine = np.clip((thigh**2 + reach**2 - shin**2) / np.maximum(2 * thigh * reach, 1e-9), -1.0, 1.0)
-    sine = np.sqrt(1 - cosine**2)
-    world_m[:, KNEES[foot]] = hip + thigh[:, None] * (way * cosine[:, None] + bend * sine[:, None])
-    world_m[:, FEET[foot]] = hip + way * reach[:, None]

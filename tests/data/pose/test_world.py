@@ -5,7 +5,8 @@ import torch
 from moga_st.data.pose.camera import Camera, project, world_to_camera
 from moga_st.data.pose.generated import generate_clip
 from moga_st.data.pose.skeleton import BONES, JOINTS
-from moga_st.data.pose.world import ANKLE_M, FEET, contacts, find_ground, place, stand
+from moga_st.data.pose.standing import stand
+from moga_st.data.pose.world import ANKLE_M, FEET, contacts, find_ground, place
 from moga_st.errors import BadInput
 
 FPS, FOCAL = 50.0, 1145.0
@@ -164,6 +165,41 @@ def test_standing_feet_are_still_on_the_floor_and_bones_keep_their_lengths(actio
         for x in (ground.to_world(drifting), world)
     ]
     assert error[1] < error[0]
+
+
+def test_one_who_is_far_away_walks_on_the_floor_whatever_the_error_of_depth():
+    """15 m before a camera that looks 25 degrees down, half a metre nearer and further in turn, which is 20 cm of
+    height: feet are found to stand, and the way over the ground is nearer to the truth."""
+    truth = clip("walk", 15.0)
+    joints = seen(truth, camera(25, 0, 7.0))[0]
+    sight = joints[:, :1] / np.linalg.norm(joints[:, :1], axis=-1, keepdims=True)
+    drifting = joints + sight * (0.5 * np.sin(2.4 * np.arange(200) / FPS))[:, None, None]
+    ground = find_ground([drifting], FPS, 25.0)
+    raw = ground.to_world(drifting)
+    world, touching = stand(drifting, ground, FPS)
+    before, after = (x[:, FEET, 2].min(1) - truth[:, FEET, 2].min(1) for x in (raw, world))
+    assert before.std() > 0.1
+    assert after.std() < before.std() / 3
+    assert touching.mean() > 1.5 * contacts(raw, FPS).mean()
+    right = [np.mean(x == contacts(truth, FPS)) for x in (contacts(raw, FPS), touching)]
+    assert right[1] > right[0] + 0.05
+    off = [np.linalg.norm((x - truth)[:, 0, :2] - (x - truth)[:, 0, :2].mean(0), axis=-1).mean() for x in (raw, world)]
+    assert off[1] < off[0] / 2
+
+
+@pytest.mark.parametrize("pitch", [0.0, 25.0])
+def test_one_who_jumps_or_climbs_is_not_pulled_to_the_floor(pitch):
+    by = camera(pitch, 0, 1.5 + 6 * np.tan(np.radians(pitch)))
+    jumping = clip("wave")
+    s = np.clip((np.arange(200) - 80) / 25, 0, 1)  # half a second, 31 cm high
+    jumping[..., 2] += (9.81 / 2 * 0.25 * s * (1 - s))[:, None]
+    climbing = clip("wave")
+    climbing[..., 2] += (0.9 * np.clip((np.arange(200) - 100) / 40, 0, 1))[:, None]
+    for truth, lost in ((jumping, 0.05), (climbing, 0.2)):
+        joints = seen(truth, by)[0]
+        world, _ = stand(joints, find_ground([joints], FPS, pitch), FPS)
+        high = np.ptp(truth[:, 0, 2])
+        assert high - lost < np.ptp(world[:, 0, 2]) < high + 0.03
 
 
 def test_nothing_is_moved_that_stands_already():
