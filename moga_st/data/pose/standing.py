@@ -27,11 +27,7 @@ from moga_st.data.pose.world import (
     solve,
 )
 
-SIDEWAYS_M, DEPTH_M, SLIP_M_S = (
-    0.04,
-    0.2,
-    0.01,
-)  # errors of the path across and along the line of sight; of a still foot
+SIDEWAYS_M, DEPTH_M = 0.04, 0.2  # errors of the path across and along the line of sight
 DEPTH_SHARE = 0.05  # of the distance: the error along the line of sight of one who is far away
 SLIP_M_S = 0.01  # of a foot that stands
 FLOOR_M, OFF_FLOOR_M = 0.1, 0.3  # how near the lower ankle is to its height on the floor; beyond it, a stair or a table
@@ -55,12 +51,12 @@ def stand(joints_m: np.ndarray, ground: Ground, fps: float, person: int = 0) -> 
     return world, touching
 
 
-def _certainty(ray_m: np.ndarray, depth_m: np.ndarray) -> np.ndarray:
+def _certainty(ray_m: np.ndarray, depth_m: np.ndarray | float) -> np.ndarray:
     """How surely a hip's place is known, as inverse covariances (t, 3, 3), for rays (t, 3) from the camera to it and
-    errors (t,) along them."""
+    errors along them, one or (t,)."""
     sight = ray_m / np.maximum(np.linalg.norm(ray_m, axis=-1, keepdims=True), 1e-9)
     along = sight[:, :, None] * sight[:, None]
-    return np.eye(3) / SIDEWAYS_M**2 + along * (1 / depth_m**2 - 1 / SIDEWAYS_M**2)[:, None, None]
+    return np.eye(3) / SIDEWAYS_M**2 + along * np.reshape(1 / depth_m**2 - 1 / SIDEWAYS_M**2, (-1, 1, 1))
 
 
 def _settling(path_m: np.ndarray, lower_m: np.ndarray, ray_m: np.ndarray, fps: float) -> np.ndarray:
@@ -93,7 +89,7 @@ def _correction(feet_m: np.ndarray, ray_m: np.ndarray, touching: np.ndarray, fps
     """What to add to the hip's path (t, 3) so that the feet (t, 2, 3) stay where and as high as they stand."""
     t = len(feet_m)
     frames = max(MEMORY_S * fps, 1.0)  # errors that near are one error
-    blocks = _certainty(ray_m, np.full(t, DEPTH_M)) / frames
+    blocks = _certainty(ray_m, DEPTH_M) / frames
     right = np.zeros((t, 3))
     level = touching.sum(1) / 0.01**2 / frames
     blocks[:, 2, 2] += level
