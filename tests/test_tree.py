@@ -71,3 +71,14 @@ def test_the_readme_shows_the_tree_as_it_is():
     assert not {name for name in there if name not in tree}
     rooms = re.findall(r"^ {2}(\w+/)", tree, re.MULTILINE)
     assert set(rooms) <= there
+
+
+def test_the_files_that_prose_names_are_there():
+    root = PACKAGE.parent
+    pages = [
+        *root.glob("*.md"),
+        *(p for name in ("datasets", "examples", "experiments") for p in (root / name).rglob("*.md")),
+    ]
+    named = [(p, n) for p in pages for n in re.findall(r"`(moga_st/[\w./-]+\.\w+)`", p.read_text(encoding="utf-8"))]
+    assert len(named) > 10
+    assert not [f"{p.relative_to(root)}: {name}" for p, name in named if not (root / name).exists()]
