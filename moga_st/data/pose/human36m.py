@@ -125,10 +125,12 @@ def _from_videopose3d(files: list[Path]) -> Iterator[MotionClip]:
             world_m = world_m[:, JOINTS_OF_32]
             if subject not in PLACES:
                 raise BadInput(f"{path}: has a subject {subject!r:.40}, expected {', '.join(PLACES)}")
+            given = {k: _take(p, data, subject, name, len(world_m)) for k, (p, data) in keypoints.items()}
             views: dict[str, View] = {}
-            for i, camera_name in enumerate(CAMERA_NAMES):
-                own = {k: _take(p, data, subject, name, i, len(world_m)) for k, (p, data) in keypoints.items()}
-                views[camera_name] = View(camera(subject, camera_name), keypoints=own)
+            for camera_name in CAMERA_NAMES:
+                own = {k: take[camera_name] for k, take in given.items() if camera_name in take}
+                if own or not any(given.values()):  # one that no file saw, while others were seen, was not there
+                    views[camera_name] = View(camera(subject, camera_name), keypoints=own)
             yield MotionClip(f"{subject}/{name}", subject, _action(name), FPS, world_m, views)
 
 
@@ -144,18 +146,30 @@ def _keypoints_2d(path: Path) -> dict[str, Any]:
     return _mapping(_entry(path, "positions_2d"), path, "positions_2d")
 
 
-def _take(path: Path, data: dict[str, Any], subject: str, name: str, index: int, frames: int) -> np.ndarray:
-    """One camera's keypoints (t, 17, 2); videos run on for some frames after the capture has ended."""
-    views = _mapping(data.get(subject, {}), path, subject).get(name)
-    if not isinstance(views, (list, tuple, np.ndarray)) or np.ndim(views) == 0 or len(views) != len(CAMERA_NAMES):
-        raise BadInput(f"{path}: has no keypoints of four cameras for {subject} {name!r}, which data_3d_h36m.npz has")
-    given = _numbers(views[index], f"{path}: {subject} {name!r}, camera {CAMERA_NAMES[index]}")
-    if given.shape[1:] not in ((17, 2), (17, 3)) or len(given) < frames:
+def _take(path: Path, data: dict[str, Any], subject: str, name: str, frames: int) -> dict[str, np.ndarray]:
+    """A clip's keypoints (t, 17, 2) by camera, of those that have some; nothing of a subject that the file does not
+    have.  Videos run on for some frames after the capture has ended."""
+    if subject not in data:
+        return {}
+    views = _mapping(data[subject], path, subject).get(name)
+    is_list = isinstance(views, (list, tuple)) or (isinstance(views, np.ndarray) and views.ndim > 0)
+    if not is_list or len(views) != len(CAMERA_NAMES):
         raise BadInput(
-            f"{path}: {subject} {name!r}, camera {CAMERA_NAMES[index]} has shape {given.shape}, expected "
-            f"({frames} or more, 17, 2)"
+            f"{path}: has no keypoints of four cameras for {subject} {name!r}, which data_3d_h36m.npz has; give an "
+            f"empty array in the place of a missing camera (the places are {', '.join(CAMERA_NAMES)})"
         )
-    return given[:frames]
+    found = {}
+    for camera_name, given in zip(CAMERA_NAMES, views, strict=True):
+        if given is None or np.size(given) == 0:
+            continue
+        points = _numbers(given, f"{path}: {subject} {name!r}, camera {camera_name}")
+        if points.shape[1:] not in ((17, 2), (17, 3)) or len(points) < frames:
+            raise BadInput(
+                f"{path}: {subject} {name!r}, camera {camera_name} has shape {points.shape}, expected "
+                f"({frames} or more, 17, 2)"
+            )
+        found[camera_name] = points[:frames]
+    return found
 
 
 def _mapping(value: Any, path: Path, what: str) -> dict[str, Any]:

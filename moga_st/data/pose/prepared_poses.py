@@ -216,14 +216,15 @@ def describe(path: Path) -> str:
         frames[clip.subject] += clip.frames
         count[clip.subject] += 1
     seconds = sum(c.frames / c.fps for c in contents.clips)
-    sources = {name for c in contents.clips for name in c.keypoints}
+    have = Counter(name for c in contents.clips for name in c.keypoints)
+    sources = [k if n == len(contents.clips) else f"{k} (in {n} of them)" for k, n in sorted(have.items())]
     lines = [
         f"{path} ({path.stat().st_size / 1e6:.1f} MB): {contents.source}",
         f"licence: {contents.licence}",
         f"{len(contents.clips)} clips, {sum(frames.values()):,} frames, {seconds / 60:.1f} minutes at "
         f"{_listed(f'{c.fps:g}' for c in contents.clips)} fps, "
         f"{_listed(str(len(c.views)) for c in contents.clips)} cameras a clip, "
-        f"2D keypoints {_listed(sources) or 'none'}",
+        f"2D keypoints {', '.join(sources) or 'none'}",
         *(f"  {s}: {count[s]} clips, {frames[s]:,} frames" for s in sorted(frames, key=_by_number)),
     ]
     return "\n".join(map(escape, lines))

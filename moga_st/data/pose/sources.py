@@ -140,7 +140,10 @@ def _load(
         sets[split(clip.subject)].append(clip)
     for name in needed:
         if not sets[name]:
-            raise BadInput(f"{path}: none of its subjects is in the {name} set; prepare the whole data set")
+            raise BadInput(
+                f"{path}: none of its subjects is in the {name} set; prepare the whole data set, or split this file by "
+                "subjects of your own, with own_motion as the source of data"
+            )
     digest = file_digest(path)[:16]
     source = f"{contents.source} ({path.name}, {', '.join(f'{len(v)} {k}' for k, v in sets.items())} clips)"
     return PoseSets(sets["train"], sets["val"], sets["test"], source, digest)

@@ -14,7 +14,7 @@ from moga_st.data.pose.human36m import (
     PLACES,
     prepare,
 )
-from moga_st.data.pose.prepared_poses import MotionClip, read_clips, read_contents
+from moga_st.data.pose.prepared_poses import MotionClip, describe, read_clips, read_contents
 from moga_st.errors import BadInput
 
 LEFT_RIGHT = [[4, 5, 6, 11, 12, 13], [1, 2, 3, 14, 15, 16]]
@@ -132,6 +132,30 @@ def test_videopose3d_files(tmp_path):
             np.testing.assert_allclose(clip.camera_m(name), camera_m, atol=1e-5)
             np.testing.assert_allclose(clip.keypoints(name, "gt"), pixels, atol=1e-3)
             np.testing.assert_allclose(clip.keypoints(name, "cpn_ft_h36m_dbb"), pixels + i + 1, atol=1e-3)
+
+
+def test_videopose3d_files_of_which_a_camera_and_a_subject_are_missing(tmp_path):
+    write_videopose3d(tmp_path / "src", sources=("cpn",))
+    path = tmp_path / "src" / "data_2d_h36m_cpn.npz"
+    with np.load(path, allow_pickle=True) as data:
+        seen = data["positions_2d"].item()
+    photo = seen["S1"]["Photo"]
+    del seen["S11"]
+    for nothing in (None, np.zeros((0, 17, 2), np.float32)):
+        seen["S1"]["Photo"] = [*photo[:2], nothing, photo[3]]
+        spoil_npz(path, "positions_2d", seen)
+        prepare(tmp_path / "src", tmp_path / "h.h5")
+        first, second, third = read_clips(tmp_path / "h.h5")
+        assert tuple(first.views) == tuple(third.views) == CAMERA_NAMES
+        assert tuple(second.views) == (*CAMERA_NAMES[:2], CAMERA_NAMES[3])
+        np.testing.assert_array_equal(second.keypoints(CAMERA_NAMES[3], "cpn"), photo[3][:3])
+        with pytest.raises(BadInput, match="S11/WalkDog 1: camera 54138969 has no 2D keypoints 'cpn'; it has gt"):
+            third.keypoints(CAMERA_NAMES[0], "cpn")
+    assert "2D keypoints cpn (in 2 of them)" in describe(tmp_path / "h.h5")
+    seen["S1"]["Photo"] = photo[:3]
+    spoil_npz(path, "positions_2d", seen)
+    with pytest.raises(BadInput, match="an empty array in the place of a missing camera"):
+        prepare(tmp_path / "src", tmp_path / "h.h5")
 
 
 def test_exact_keypoints_are_those_of_the_gt_file(tmp_path):

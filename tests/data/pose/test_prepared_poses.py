@@ -139,7 +139,8 @@ def test_contents_filters_and_description(tmp_path):
         read_clips(path, subjects=("S2",))
     text = describe(path)
     for part in (
-        "3 clips, 13 frames, 0.0 minutes at 25, 50 fps, 1, 2 cameras a clip, 2D keypoints gt, sh",
+        "3 clips, 13 frames, 0.0 minutes at 25, 50 fps, 1, 2 cameras a clip",
+        "2D keypoints gt (in 2 of them), sh (in 1 of them)",
         "S9: 1 clips, 3",
     ):
         assert part in text
