@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -105,11 +106,16 @@ def span_of(video: Video, people: Sequence[Keypoints], *, from_0: bool) -> Video
 
 def turned_warning(video: Video) -> str:
     """What to know of a video whose file says that it is to be shown turned on its side; nothing for others."""
+    itself = logging.getLogger("imageio_ffmpeg")
+    level = itself.level
+    itself.setLevel(logging.ERROR)  # it warns of turned videos too, in words that say less
     try:
         with closing(imageio_ffmpeg.read_frames(video.path)) as reader:
             stored = tuple(next(reader)["source_size"])
     except Exception:  # a GIF, or what the decoder does not like: nothing is known of it here
         return ""
+    finally:
+        itself.setLevel(level)
     if stored == video.size_px or stored != video.size_px[::-1]:
         return ""
     return (

@@ -63,7 +63,7 @@ def check_shape(shape: Any) -> int:
     """
     whole = isinstance(shape, tuple) and all(type(n) is int and n >= 0 for n in shape)
     if not whole or len(shape) > 32 or math.prod(max(n, 1) for n in shape) >= 2**60:
-        raise ValueError(f"{shape!r:.60} is the shape of no array")
+        raise ValueError(f"its shape {shape!r:.60} is none that an array can have")
     return math.prod(shape)
 
 

@@ -280,7 +280,7 @@ def test_a_body_upside_down_is_warned_of_and_gaps_are_marked(weights, tmp_path, 
     assert titles[[5, 6]].min() > 1.2 * np.delete(titles, [5, 6]).max()
 
 
-def test_a_video_that_its_file_turns_is_warned_of(tmp_path):
+def test_a_video_that_its_file_turns_is_warned_of_once(tmp_path, caplog):
     """A phone's video lies on its side in its file and has a mark that turns it."""
     image = np.zeros((48, 96, 3), np.uint8)
     iio.imwrite(tmp_path / "flat.mp4", [image] * 5, fps=25, plugin="FFMPEG", macro_block_size=8)
@@ -292,6 +292,7 @@ def test_a_video_that_its_file_turns_is_warned_of(tmp_path):
     phone = open_video(tmp_path / "phone.mp4")
     assert phone.size_px == (48, 96)
     assert "phone.mp4 is shown turned by 90 degrees" in lift_files.turned_warning(phone)
+    assert not caplog.records  # the reader's own words of it
 
 
 def test_a_layout_that_nothing_decides_names_the_flag(weights, tmp_path, capsys):

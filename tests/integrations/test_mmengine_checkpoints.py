@@ -78,7 +78,7 @@ FORGED = {
     "fields": (np.zeros(2, [("a", "i4"), ("b", "f8")]), "a type with fields"),
     "too few bytes": (array_of("f8", (10**9,), b"12345678"), "needs 8,000,000,000 bytes"),
     "too many bytes": (array_of("u1", (2,), b"12345678"), "needs 2 bytes"),
-    "a negative shape": (array_of("f8", (-1, -1), b"12345678"), "is the shape of no array"),
+    "a negative shape": (array_of("f8", (-1, -1), b"12345678"), "none that an array can have"),
     "values that are no bytes": (array_of("f8", (1,), [1.0]), "something else than bytes"),
     "a subarray": (array_of("f8", (1,), b"12345678", (3, "<", ("f8", (9,)), None, None, 72, 8, 0)), "a subarray"),
     "a pointer": (Made(SCALAR, (Made(np.dtype, ("O8", False, True)), b"12345678")), "of type"),
