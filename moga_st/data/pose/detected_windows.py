@@ -25,8 +25,8 @@ HARDNESS = tuple(_HARD.get(name[1:] if name[0] in "LR" else "", 0.8) for name in
 HUMAN36M = tuple(i for i, name in enumerate(CANONICAL) if name not in ("Nose", "LEye", "REye", "LEar", "REar"))
 _COCO = tuple(range(17))
 SHOWN: dict[str, tuple[tuple[int, ...], float]] = {
-    "Human3.6M-17": (HUMAN36M, 0.35),
-    "COCO-17, MediaPipe-33": (_COCO, 0.45),
+    "Human3.6M-17": (HUMAN36M, 0.45),
+    "COCO-17, MediaPipe-33": (_COCO, 0.35),
     "BODY_25": ((*_COCO, _AT["Hip"], _AT["Thorax"]), 0.1),
     "Halpe-26": ((*_COCO, _AT["Hip"], _AT["Thorax"], _AT["Head"]), 0.1),
 }
