@@ -19,7 +19,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from moga_st.data.video.image_sets import ImageSet, ImageSetConfig, fingerprint, hold_out
+from moga_st.data.video.image_sets import ImageSet, ImageSetConfig, fingerprint, hold_out, place_of
 from moga_st.errors import BadInput
 from moga_st.storage import read_bytes, unpack_gzip
 
@@ -122,7 +122,8 @@ def _load(
             raise BadInput(f"{path}: its checksum is not that of {name}'s {key}; fetch the file again")
     train = images[TRAIN_IMAGES]
     test = images.get(TEST_IMAGES, train[:0])
-    source = f"{name}, {len(train):,} training and {len(test):,} test images from {paths[TRAIN_IMAGES].parent}"
+    place = place_of(paths[TRAIN_IMAGES].parent, folders[0])
+    source = f"{name}, {len(train):,} training and {len(test):,} test images from {place}"
     return hold_out(train, test, source)
 
 

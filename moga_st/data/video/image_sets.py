@@ -31,6 +31,15 @@ class ImageSetConfig(Config, rooms=("moga_st.data.video",)):
         raise NotImplementedError
 
 
+def place_of(folder: Path, root: Path) -> str:
+    """Where a folder is, by the data root where it lies in it: what goes into weights that are given away says nothing
+    of whose machine it was."""
+    if not folder.is_relative_to(root):
+        return str(folder)
+    inside = folder.relative_to(root).as_posix()
+    return "the data root" if inside == "." else f"{inside} in the data root"
+
+
 def hold_out(train: Tensor, test: Tensor, source: str) -> ImageSet:
     """A published training and test set, every twelfth training image held out (5,000 of 60,000, whatever the order of
     the classes)."""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from moga_st import storage
-from moga_st.data.video.image_sets import ImageSet, ImageSetConfig, hold_out
+from moga_st.data.video.image_sets import ImageSet, ImageSetConfig, hold_out, place_of
 from moga_st.errors import BadInput
 
 TRAIN_BATCHES, TEST_BATCH = tuple(f"data_batch_{i}" for i in range(1, 6)), "test_batch"
@@ -42,7 +42,7 @@ class CIFAR10Config(PhotographsConfig, kind="cifar10"):
         read = _read_python if folder.name == PYTHON else _read_binary
         train = np.concatenate([read(folder, name) for name in TRAIN_BATCHES])
         test = read(folder, TEST_BATCH).copy()  # torch wants memory that it may write to
-        source = f"CIFAR-10, {len(train):,} training and {len(test):,} test images from {folder}"
+        source = f"CIFAR-10, {len(train):,} training and {len(test):,} test images from {place_of(folder, root)}"
         return hold_out(torch.from_numpy(train), torch.from_numpy(test), source)
 
 
