@@ -151,7 +151,7 @@ def _take(path: Path, data: dict[str, Any], subject: str, name: str, frames: int
     have.  Videos run on for some frames after the capture has ended."""
     if subject not in data:
         return {}
-    views = _mapping(data[subject], path, subject).get(name)
+    views: Any = _mapping(data[subject], path, subject).get(name)
     is_list = isinstance(views, (list, tuple)) or (isinstance(views, np.ndarray) and views.ndim > 0)
     if not is_list or len(views) != len(CAMERA_NAMES):
         raise BadInput(
