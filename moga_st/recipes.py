@@ -8,6 +8,7 @@ names one.
 
 from __future__ import annotations
 
+import codecs
 import importlib.util
 import re
 import sys
@@ -57,6 +58,9 @@ def load(name: str) -> RunConfig:
     from moga_st.engine import RunConfig  # torch, which listing the names does not need
 
     file = path(name)
+    with file.open("rb") as content:
+        if content.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise BadInput(f"{file}: is UTF-16 text; save it as UTF-8")
     spec = importlib.util.spec_from_file_location(f"recipe_{file.stem}", file)
     assert spec is not None
     assert spec.loader is not None

@@ -140,7 +140,7 @@ def test_unknown_recipes_name_the_nearest(tmp_path):
         (b"\ndef config(): return config()\n", "line 2: RecursionError: "),
         (b"import sys\nsys.exit(3)\n", "line 2: SystemExit: 3"),
         (b"def config():\n    return 1 / 0\n", "line 2: ZeroDivisionError: "),
-        ("def config(): pass".encode("utf-16"), "SyntaxError: "),
+        ("def config(): pass".encode("utf-16"), "is UTF-16 text; save it as UTF-8"),
         (b"from moga_st.errors import BadInput\nraise BadInput('task.x: too large')\n", "line 2: task.x: too large"),
     ],
 )
