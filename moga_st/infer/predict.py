@@ -164,10 +164,12 @@ class Predictor:
         net = self.net
         wanted = net.frames_in + (net.frames_out if frames is None else frames)
         if start + net.frames_in > clip.frames:
-            whole = "whole frames before it is damaged or cut off" if getattr(clip, "cut", False) else "frames"
-            raise BadInput(
-                f"{clip.path}: has {clip.frames} {whole}, but the model needs {net.frames_in} from frame {start}"
+            cut = getattr(clip, "cut", False)
+            kind, remedy = (
+                ("whole frames before it is damaged or cut off", "; get a whole copy") if cut else ("frames", "")
             )
+            needed = f"the model needs {net.frames_in} from frame {start}"
+            raise BadInput(f"{clip.path}: has {clip.frames} {kind}, but {needed}{remedy}")
         read = read_clip(clip, net.channels, size, start, wanted, images=not self.spec.unit)
         if len(read) < net.frames_in:
             raise BadInput(f"{clip.path}: {len(read)} frames can be read from frame {start}, needs {net.frames_in}")
