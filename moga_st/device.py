@@ -56,9 +56,10 @@ def keep_freed_memory() -> None:
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
-        M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
+        M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of malloc.h
         libc.mallopt(M_TRIM_THRESHOLD, -1)  # never shrink the heap
         libc.mallopt(M_MMAP_MAX, 0)  # large blocks too come from the heap
+        libc.mallopt(M_ARENA_MAX, 1)  # and those of other threads, whose own heaps are small and given back when empty
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
