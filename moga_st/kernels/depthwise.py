@@ -2,8 +2,8 @@
 
 :func:`depthwise`, :func:`depthwise_gelu` and :func:`multi_order` take the ``nn.Conv2d`` modules that hold the
 parameters.  Where no kernel runs (no Triton, another dtype, the switch in ``moga_st.kernels``) they are what their
-docstring's one line of PyTorch says, to the bit; but a CPU has its own way for kernels larger than 3x3
-(``depthwise_cpu.py``).
+docstring's one line of PyTorch says, to the bit; but a CPU has its own way for kernels larger than 3x3, and for 3x3
+on maps lower than that (``depthwise_cpu.py``).
 
 Shape legend: ``b c h w``; ``k`` kernel size, ``d`` dilation.  Taps are a weight as kernels read it, (k * k, c).
 """
@@ -50,8 +50,8 @@ def multi_order(x: Tensor, low: nn.Conv2d, middle: nn.Conv2d, high: nn.Conv2d) -
 
 
 def _without_kernel(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    if not kernels.enabled or x.device.type != "cpu" or conv.kernel_size[0] == 3 or not _suits(x, conv):
-        return conv(x)  # torch is as fast with 3x3 as its library can be
+    if not kernels.enabled or x.device.type != "cpu" or not _suits(x, conv) or conv.kernel_size[0] == 3 <= x.shape[2]:
+        return conv(x)  # torch is as fast with 3x3 as its library can be, but where the map is lower
     assert conv.bias is not None
     return depthwise_cpu.Depthwise.apply(_autocast(x), _autocast(conv.weight), _autocast(conv.bias), conv.dilation[0])
 

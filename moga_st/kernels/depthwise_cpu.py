@@ -1,9 +1,10 @@
 """Depthwise convolutions on a CPU: torch's own operators, put together as its library runs them fastest.
 
 oneDNN, which runs torch's convolutions there, leaves its fast code for plain loops where a kernel reaches far over
-the edge (7x7 with dilation 3), where it is dilated (the gradient of the input), and for the gradient of any weight
-larger than 3x3.  So the input is padded first, the gradient of the input is the convolution with the kernel turned
-round, and the gradient of a weight is a product of matrices.
+the edge (7x7 with dilation 3), where it is dilated (the gradient of the input), for the gradient of any weight
+larger than 3x3, and for the gradients of a map that is lower than its kernel.  So the input is padded first, the
+gradient of the input is the convolution with the kernel turned round, and the gradient of a weight is a product of
+matrices.
 """
 
 from __future__ import annotations
@@ -51,11 +52,13 @@ def gradients(dy: Tensor, x: Tensor, weight: Tensor, dilation: int) -> tuple[Ten
     """Gradients of the input, weight and bias of :func:`convolve`."""
     size = weight.shape[-1]
     if size == 3:
-        p = dilation
+        p, h = dilation, x.shape[2]
+        if h < size:
+            x, dy = (F.pad(t, (0, 0, 0, size - h)) for t in (x, dy))
         dx, dw, db = torch.ops.aten.convolution_backward(
             dy, x, weight, [len(weight)], [1, 1], [p, p], [dilation] * 2, False, [0, 0], len(weight), [True, True, True]
         )
-        return dx, dw, db
+        return dx[:, :, :h], dw, db
     return convolve(dy, weight.flip(2, 3), None, dilation), weight_gradient(x, dy, size, dilation), dy.sum((0, 2, 3))
 
 
@@ -71,6 +74,8 @@ class Depthwise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:  # type: ignore[override]
         x, weight = ctx.saved_tensors
+        if weight.shape[-1] == 3:
+            return *gradients(dy, x, weight, ctx.dilation), None
         dx = dweight = dbias = None
         if ctx.needs_input_grad[0]:
             dx = convolve(dy, weight.flip(2, 3), None, ctx.dilation)

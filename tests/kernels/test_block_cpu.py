@@ -18,7 +18,9 @@ def block(drop_path: float = 0.0) -> MogaBlock:
 
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("drop_path", [0.0, 0.4])
-@pytest.mark.parametrize(("size", "way"), [((7, 9), orders_cpu.Dense), ((9, 8), orders_cpu.Direct)])
+@pytest.mark.parametrize(
+    ("size", "way"), [((7, 9), orders_cpu.Dense), ((2, 2), orders_cpu.Dense), ((9, 8), orders_cpu.Direct)]
+)
 def test_a_block_written_out_is_the_block(count, drop_path, size, way):
     whole, ours = block(drop_path), block(drop_path)
     prepare(ours)

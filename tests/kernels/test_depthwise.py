@@ -334,6 +334,11 @@ CPU_CASES = [
     (7, 3, (3, 24, 3, 4), torch.float32),
     (7, 3, (2, 8, 16, 16), torch.bfloat16),
     (7, 1, (2, 8, 6, 6), torch.float16),
+    (3, 1, (2, 8, 2, 2), torch.float64),
+    (3, 1, (3, 24, 1, 5), torch.float32),
+    (3, 2, (3, 24, 2, 1), torch.float32),
+    (3, 1, (2, 8, 2, 9), torch.bfloat16),
+    (3, 1, (2, 8, 1, 1), torch.float16),
 ]
 
 
