@@ -3,7 +3,7 @@
 Source: our own; small shifts and mirror images on the device, Muon, cosine, weight average.  No smoothed labels,
 erasing, mixing or drop path: what is seen thirteen times cannot be learnt by heart.
 Data: Fashion-MNIST's idx files in the data root, or Debian's package dataset-fashion-mnist.
-Budget: 5,500 updates, 12.8 epochs, a little more than two cores do in two hours; see experiments/README.md.
+Budget: 5,500 updates, 12.8 epochs, just under two hours of two cores; see experiments/README.md.
 
     moga-st train fashion_mnist --shards 2
     moga-st train fashion_mnist --model timm_model --model.name convnext_atto --model.enlarge 2
