@@ -23,6 +23,9 @@ from moga_st.export.runtime import ExportRuntime, Standing
 from moga_st.export.whole import IMAGENET
 from moga_st.models.moganet import MogaNet, MogaNetConfig
 
+SMALLEST_MAP = 4
+"""Rows and columns of a feature map below which it cannot tell where on an image anything is."""
+
 
 @dataclass(frozen=True)
 class Classified:
@@ -86,13 +89,23 @@ class Classifier:
     def heat(self, x: Tensor, number: int) -> Tensor:
         """Grad-CAM of class ``number`` for a network's input (c, h, w): (h, w) in [0, 1].
 
+        It is that of the last stage whose map has at least :data:`SMALLEST_MAP` rows and columns, or else of the first:
+        the last one as published, but for small images an earlier one.
+
         Raises:
             BadInput: a network without stages.
         """
         if not isinstance(self.net, MogaNet):
             who = "a runtime other than torch" if isinstance(self.net, Standing) else type(self.net).__name__
             raise BadInput(f"heat maps are drawn for MogaNet run by torch, this is {who}")
-        maps = gradcam(self.net, self.net.stages[-1], x[None], lambda out: out[:, number])
+
+        def maps_of(stage: nn.Module) -> Tensor:
+            return gradcam(self.net, stage, x[None], lambda out: out[:, number])
+
+        stages = list(self.net.stages)
+        maps = maps_of(stages.pop())
+        while stages and min(maps.shape[1:]) < SMALLEST_MAP:
+            maps = maps_of(stages.pop())
         return spread(maps, (x.shape[1], x.shape[2]))[0].cpu()
 
     def games(self, folder: Path, count: int, grid: int | None = None) -> list[Game]:

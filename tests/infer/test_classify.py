@@ -78,6 +78,15 @@ def test_the_verb_prints_classes_and_draws_heat_maps(weights, images, tmp_path, 
     assert capsys.readouterr().out.rsplit(" ", 2)[0].endswith(tuple(f"1.png: {n}" for n in "abc"))
 
 
+@pytest.mark.parametrize(("size", "stage"), [(32, 3), (28, 3), (16, 2), (4, 0), (2, 0)])
+def test_heat_is_of_the_last_map_that_can_tell_where(weights, size, stage):
+    path, net = weights
+    x = torch.randn(3, size, size, generator=torch.Generator().manual_seed(size))
+    maps = gradcam(net, net.stages[stage], x[None], lambda out: out[:, 1])
+    assert maps.shape[1] == -(-size // 2**stage)
+    torch.testing.assert_close(load_classifier(path).heat(x, 1), spread(maps, (size, size))[0])
+
+
 def test_what_is_no_classifier_is_refused(weights, images, tmp_path):
     backbone = dataclasses.replace(NET, classes=0)
     export_weights(tmp_path / "b.safetensors", backbone.build(), backbone, {})
