@@ -35,7 +35,7 @@ from moga_st.infer.person import (
     to_rays,
     windows_of,
 )
-from moga_st.infer.windows import gives_centre, lift_overlapping, lift_windows
+from moga_st.infer.windows import lift_overlapping
 from moga_st.models.lifter import JOINT_COUNT, Lifter
 from moga_st.models.person import PersonLifter
 
@@ -79,8 +79,9 @@ def lift(
     """Root-relative poses (t, 17, 3) in metres, in the camera's axes (x right, y down, z forward).
 
     Windows of the length the net was trained on overlap by half and are blended; each prediction is averaged
-    with that of its mirror image.  ``smooth`` filters the keypoints first.  ``focal_px`` is for a
-    :class:`PersonLifter`, which assumes one where it is not given.
+    with that of its mirror image (:func:`~moga_st.infer.person.lift_person` says what a :class:`PersonLifter` sees
+    besides).  ``smooth`` filters the keypoints first.  ``focal_px`` is for a :class:`PersonLifter`, which assumes one
+    where it is not given.
 
     Args:
         weights: a weights file, a run's folder, the name of weights in the package, or a network built by its config.
@@ -184,24 +185,21 @@ def came_from(
     return CameFrom(joint, i + 1, frames[there] + 1, heat[there])
 
 
-def lift_shot(net: nn.Module, shot: Shot, device: torch.device, focal_px: float | None = None) -> np.ndarray:
-    """Poses (t, 17, 3) of a check, in camera space if the lifter gives the root's path, else root-relative: unsmoothed,
-    in windows side by side, as the pose task scores them.  A lifter of 17 joints sees what `lift` gives it: the layout
-    converted, unseen joints filled in."""
+def lift_shot(
+    net: nn.Module, shot: Shot, device: torch.device, focal_px: float | None = None, overlap: bool = True
+) -> np.ndarray:
+    """Poses (t, 17, 3) of a check, in camera space if the lifter gives the root's path, else root-relative: as `lift`
+    has them but unsmoothed, or without ``overlap`` from windows side by side.  A lifter of 17 joints sees what `lift`
+    gives it: the layout converted, unseen joints filled in."""
     check_lifter(net)
     if is_person_lifter(net):
-        return lift_person(net, shot.keypoints, shot.size_px, shot.fps, device, focal_px, overlap=False)
+        return lift_person(net, shot.keypoints, shot.size_px, shot.fps, device, focal_px, overlap)
     length, channels = _window(net)
     points = shot.seen17()
     filled, _ = fill(points.astype(np.float64), points[..., 2] <= 0, round(GAP_S * shot.fps))
     size = torch.tensor(shot.size_px, dtype=torch.float32)
     screen = normalise_screen(torch.from_numpy(filled).float(), size)[..., :channels].to(device)
-    t = len(screen)
-    centre_only = gives_centre(net, screen, length)
-    starts = torch.arange(t) - length // 2 if centre_only else torch.arange(0, t, length)
-    rows = (starts[:, None] + torch.arange(length)).clamp(0, t - 1).to(device)
-    poses = torch.cat([pred.cpu() for pred in lift_windows(net, screen, rows, BATCH, mirrored=True)])
-    poses = poses.flatten(0, 1)[:t].numpy()
+    poses = lift_overlapping(net, screen, length, BATCH, overlap)
     return poses - poses[:, :1]
 
 

@@ -25,6 +25,9 @@ ASSUMED_FOCAL = 1.0
 """Focal length over the image's longer side where nobody knows it: 53 degrees across, between a phone and a webcam."""
 MAX_FPS = 60.0
 """The highest frame rate in training: of faster videos, every second or third frame and so on is a clip of its own."""
+HALF_FPS = 20.0
+"""Where every second frame still is so many a second, windows of these see twice as far back and ahead, which helps as
+much as they miss; at 15 a second they miss more (experiments/README.md)."""
 BATCH = 64  # windows at once: bounds memory
 
 
@@ -66,8 +69,9 @@ def lift_person(
 ) -> np.ndarray:
     """Poses (t, 17, 3) in camera space, metres: x right, y down, z forward, from canonical keypoints (t, 22, 3).
 
-    Windows overlap by half and are blended, or lie side by side without ``overlap``; each prediction is averaged with
-    that of its mirror image.  For a lifter for live use (``last`` in its config) a window ends with each frame, so that
+    Each prediction is averaged with that of its mirror image.  Windows overlap by half and are blended, and the result
+    is averaged with that of every second frame where these are at least :data:`HALF_FPS` a second; without ``overlap``
+    windows lie side by side.  For a lifter for live use (``last`` in its config) a window ends with each frame, so that
     nothing later has a part in its pose.  Without ``focal_px`` it is :func:`assumed_focal_px`; a wrong one moves the
     person nearer or further and hardly changes the pose.
 
@@ -76,15 +80,29 @@ def lift_person(
     """
     rays = to_rays(keypoints_px, size_px, assumed_focal_px(size_px) if focal_px is None else focal_px, fps)
     every = stride(fps)
+    further = overlap and net.config.last is None and fps / every >= 2 * HALF_FPS
     out = np.zeros((len(rays), 17, 3), np.float32)
     for first in range(min(every, len(rays))):
-        out[first::every] = _lift(net, rays[first::every], every / fps, device, overlap)
+        part = rays[first::every]
+        out[first::every] = poses = _lift(net, part, every / fps, device, overlap)
+        if further and len(part) > net.config.frames:  # else there is nothing more to see
+            out[first::every] = (poses + _from_every_second(net, part, every / fps, device)) / 2
     return out
 
 
 def stride(fps: float) -> int:
     """Every so many frames are a window's, so that it has no more a second than the lifter has seen."""
     return max(1, math.ceil(fps / MAX_FPS - 1e-6))
+
+
+def _from_every_second(net: PersonLifter, rays: Tensor, interval_s: float, device: torch.device) -> np.ndarray:
+    """Poses of the even frames and those of the odd frames, lifted apart: each pose is half its own and half its
+    neighbours', since those of even and odd frames do not quite agree."""
+    poses = np.zeros((len(rays), 17, 3), np.float32)
+    for first in (0, 1):
+        poses[first::2] = _lift(net, rays[first::2], 2 * interval_s, device, overlap=True)
+    poses[1:-1] = poses[1:-1] / 2 + (poses[:-2] + poses[2:]) / 4
+    return poses
 
 
 def _lift(net: PersonLifter, rays: Tensor, interval_s: float, device: torch.device, overlap: bool) -> np.ndarray:

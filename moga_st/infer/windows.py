@@ -34,12 +34,16 @@ def gives_centre(net: nn.Module, keypoints: Tensor, length: int) -> bool:
 
 
 @torch.no_grad()
-def lift_overlapping(net: nn.Module, keypoints: Tensor, length: int, batch: int) -> np.ndarray:
-    """Poses (n, 17, 3) of one person's keypoints (n, 17, c): windows overlap by half and are blended, predictions are
-    averaged with those of the mirror image.  A network that gives the centre frame sees a window around each frame."""
+def lift_overlapping(net: nn.Module, keypoints: Tensor, length: int, batch: int, overlap: bool = True) -> np.ndarray:
+    """Poses (n, 17, 3) of one person's keypoints (n, 17, c): windows overlap by half and are blended, or lie side by
+    side without ``overlap``; predictions are averaged with those of the mirror image.  A network that gives the centre
+    frame sees a window around each frame."""
     n = len(keypoints)
     centre_only = gives_centre(net, keypoints, length)
-    starts = np.arange(n) - length // 2 if centre_only else windows(n, length, max(1, length // 2))
+    if centre_only:
+        starts = np.arange(n) - length // 2
+    else:
+        starts = windows(n, length, max(1, length // 2)) if overlap else np.arange(0, n, length)
     # beyond the ends, the first or last frame is repeated
     rows = torch.from_numpy(np.clip(starts[:, None] + np.arange(length), 0, n - 1)).to(keypoints.device)
     poses = torch.cat([p.cpu() for p in lift_windows(net, keypoints, rows, batch, mirrored=True)]).numpy()

@@ -105,7 +105,7 @@ class PersonLifting:
                 "noise": config.noise.to_dict(),
                 "focal length": "told" if config.focal_known else "assumed",
                 "frames": config.frames,
-                "windows": "side by side"
+                "windows": "side by side in the protocol, as in the pose task; as `lift` has them in the other checks"
                 if config.last is None
                 else "one that ends with each frame, for its last pose",
                 "flip_test": True,
@@ -155,14 +155,16 @@ class PersonLifting:
 
     @torch.no_grad()
     def evaluate(self, net: nn.Module, split: Split = "val") -> Scores:
-        """Means over all frames of the protocol, and by check; beside them those of the mean training pose."""
+        """Means over all frames of the protocol, and by check; beside them those of the mean training pose.  The
+        protocol's windows lie side by side, so that its figure is comparable with those of the pose task; the checks
+        beside it score what `lift` gives."""
         was_training = net.training
         net.eval()
         model: dict[str, dict[str, float]] = defaultdict(dict)
         mean: dict[str, dict[str, float]] = defaultdict(dict)
         pose = self._mean_pose()
         for check, shots in self.shots(split).items():
-            lifted = [(self._lift(net, shot), torch.from_numpy(shot.poses_m)) for shot in shots]
+            lifted = [(self._lift(net, shot, check), torch.from_numpy(shot.poses_m)) for shot in shots]
             guessed = [] if pose is None else [(pose.expand_as(truth), truth) for _, truth in lifted]
             for rows, pairs in ((model, lifted), (mean, guessed)):
                 for metric, value in measure(pairs).items():
@@ -194,7 +196,7 @@ class PersonLifting:
                 numbers = [number_of(key, len(shots)) for key in mine]
             if not numbers:
                 continue
-            some = [(shots[n], self._lift(net, shots[n]).numpy()) for n in numbers]
+            some = [(shots[n], self._lift(net, shots[n], check).numpy()) for n in numbers]
             errors = [measure([(torch.from_numpy(p), torch.from_numpy(s.poses_m))])["mpjpe"] for s, p in some]
             order = sorted(range(len(some)), key=errors.__getitem__)
             picked = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
@@ -207,9 +209,9 @@ class PersonLifting:
                 found.append(LiftedClip(f"{i}_{label}", title, *clip, key=f"{i}/{numbers[k]}"))
         return found
 
-    def _lift(self, net: nn.Module, shot: Shot) -> Tensor:
+    def _lift(self, net: nn.Module, shot: Shot, check: str) -> Tensor:
         focal_px = shot.focal_px if self.config.focal_known else None
-        return torch.from_numpy(lift_shot(net, shot, self.setting.device, focal_px))
+        return torch.from_numpy(lift_shot(net, shot, self.setting.device, focal_px, overlap=check != PROTOCOL))
 
 
 def _some(clips: list[MotionClip], count: int | None) -> list[MotionClip]:

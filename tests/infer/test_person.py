@@ -58,17 +58,43 @@ def test_any_length_at_any_rate_is_lifted_frame_for_frame(t, fps):
     net = FrameByFrame(PersonLifterConfig(frames=9, width=8, depth=1))
     x = keypoints(t)
     expected = (x[:, :17, :2].mean(1) - np.array(SIZE) / 2) / 1200
-    for overlap in (True, False):
-        poses = lift_person(net, x, SIZE, fps, CPU, 1200, overlap)
-        assert poses.shape == (t, 17, 3)
-        np.testing.assert_allclose(poses[:, 3, :2], expected, atol=1e-5)
+    poses = lift_person(net, x, SIZE, fps, CPU, 1200, overlap=False)
+    assert poses.shape == (t, 17, 3)
+    np.testing.assert_allclose(poses[:, 3, :2], expected, atol=1e-5)
+    poses = lift_person(net, x, SIZE, fps, CPU, 1200)
+    every = {25.0: 1, 60.0: 1, 120.0: 2, 150.0: 3}[fps]
+    for first in range(min(every, t)):  # of every second frame each one's neighbours have a part, but at the ends
+        part, once = poses[first::every, 3, :2], expected[first::every]
+        twice = once.copy()
+        for i in range(1, len(once) - 1):
+            twice[i] = once[i] / 2 + (once[i - 1] + once[i + 1]) / 4
+        seen_twice = fps != 25 and len(once) > 9
+        np.testing.assert_allclose(part, (once + twice) / 2 if seen_twice else once, atol=1e-5)
 
 
 @pytest.mark.parametrize(("fps", "apart"), [(25.0, 1 / 25), (60.0, 1 / 60), (100.0, 2 / 100), (240.0, 4 / 240)])
 def test_frames_are_as_far_apart_as_the_rate_says_but_no_faster_than_in_training(fps, apart):
     net = Clock(PersonLifterConfig(frames=9, width=8, depth=1))
     for t in (40, 5):  # in a clip shorter than a window time goes on too
-        np.testing.assert_allclose(lift_person(net, keypoints(t), SIZE, fps, CPU)[..., 2], apart, atol=1e-6)
+        once = lift_person(net, keypoints(t), SIZE, fps, CPU, overlap=False)
+        np.testing.assert_allclose(once[..., 2], apart, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fps", "t", "last", "intervals"),
+    [
+        (50.0, 40, None, 1.5),
+        (40.0, 10, None, 1.5),
+        (240.0, 40, None, 6),
+        (39.0, 40, None, 1),
+        (50.0, 9, None, 1),
+        (50.0, 40, 3, 1),
+    ],
+)
+def test_where_frames_are_dense_windows_of_every_second_one_have_their_say(fps, t, last, intervals):
+    net = Clock(PersonLifterConfig(frames=9, width=8, depth=1, last=last))
+    poses = lift_person(net, keypoints(t), SIZE, fps, CPU)
+    np.testing.assert_allclose(poses[..., 2], intervals / fps, atol=1e-6)
 
 
 def test_rays_are_pixels_over_the_focal_length_about_the_middle():

@@ -26,6 +26,7 @@ from moga_st.tasks.task import Setting
 
 SETTING = Setting(torch.device("cpu"), Path(), seed=3, batch_size=8)
 STEP = torch.tensor(0)
+CPU = torch.device("cpu")
 
 
 def clip(name: str, subject: int, action: str, frames: int) -> MotionClip:
@@ -122,6 +123,20 @@ def test_lifters_of_both_kinds_are_scored_on_the_same_checks(task):
     assert "root" not in others.model.means  # it gives none
     assert scores.baselines["mean pose"]["mpjpe"] == others.baselines["mean pose"]["mpjpe"] > 100
     assert person.training
+
+
+def test_the_protocol_has_windows_side_by_side_and_the_checks_what_lift_gives(task):
+    torch.manual_seed(0)
+    net = PersonLifterConfig(frames=9, width=8, depth=1).build().eval()
+    found = task.evaluate(net, "test").model.by["check"]["mpjpe"]
+    for check, shots in task.shots("test").items():
+        value = {}
+        for overlap in (True, False):
+            poses = [lift_person(net, s.keypoints, s.size_px, s.fps, CPU, s.focal_px, overlap) for s in shots]
+            pairs = [(torch.from_numpy(p), torch.from_numpy(s.poses_m)) for p, s in zip(poses, shots, strict=True)]
+            value[overlap] = measure(pairs)["mpjpe"]
+        assert value[True] != pytest.approx(value[False], rel=1e-4)
+        assert found[check] == pytest.approx(value[check != PROTOCOL], rel=1e-6)
 
 
 @pytest.mark.parametrize(
