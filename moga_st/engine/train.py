@@ -29,7 +29,7 @@ from tqdm import tqdm
 from moga_st import dist, optim, pretrained
 from moga_st.config import data_root
 from moga_st.data.feed import Feed
-from moga_st.device import setup
+from moga_st.device import has_amx, setup
 from moga_st.engine import budget
 from moga_st.engine.config import RunConfig, Runtime
 from moga_st.engine.precision import choose
@@ -134,7 +134,12 @@ def _decide(
     run that goes on elsewhere keeps to them."""
     device = next(net.parameters()).device
     if not state.precision:
-        state.precision = choose(config.precision, device, partial(_try, config, runtime, task, net, group))
+        trial = partial(_try, config, runtime, task, net, group)
+        state.precision = choose(config.precision, device, trial, in_shards=group is not None)
+    if state.precision == "bfloat16" and group is None and has_amx(device):
+        report(
+            "bfloat16 with whole batches has crashed torch 2.11 on processors with AMX, as this one: --shards 2 is safe"
+        )
     if not state.steps:
         timed = config.minutes is not None
         state.steps = _steps(config, runtime, task, net, group, state.precision) if timed else config.steps
