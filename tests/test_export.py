@@ -229,6 +229,15 @@ def test_int8_is_near_float32_and_runs_in_both(folder):
     content = quantised((folder / "video.onnx").read_bytes(), inputs)
     model = onnx.load_model_from_string(content)
     assert sum(node.op_type == "QuantizeLinear" for node in model.graph.node) > 10
+    maker = {name: node.op_type for node in model.graph.node for name in node.output}
+    in_8_bits = [
+        [maker.get(name) == "DequantizeLinear" for name in node.input[:2]]
+        for node in model.graph.node
+        if node.op_type in ("Conv", "MatMul", "Gemm")
+    ]
+    assert in_8_bits[:2] == [[False, False]] * 2
+    assert in_8_bits[2:-3] == [[True, True]] * (len(in_8_bits) - 5)
+    assert in_8_bits[-3:] == [[False, False]] * 3
     with torch.no_grad():
         expected = exported.module(*inputs).numpy().astype(np.float32)
     for runtime in ("onnxruntime", "openvino"):
