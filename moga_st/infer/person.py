@@ -26,8 +26,8 @@ ASSUMED_FOCAL = 1.0
 MAX_FPS = 60.0
 """The highest frame rate in training: of faster videos, every second or third frame and so on is a clip of its own."""
 HALF_FPS = 20.0
-"""Where every second frame still is so many a second, windows of these see twice as far back and ahead, which helps as
-much as they miss; at 15 a second they miss more (experiments/README.md)."""
+"""Where every second frame is still so many a second, these are lifted too: their windows see twice as far back and
+ahead.  The mean of both results is better than either; of 15 a second it is not (experiments/README.md)."""
 BATCH = 64  # windows at once: bounds memory
 
 
