@@ -245,6 +245,21 @@ def test_int8_is_near_float32_and_runs_in_both(folder):
         assert 0 < np.abs(made - expected).mean() < 0.15 * expected.std()
 
 
+def test_int8_of_what_has_too_few_products_is_refused():
+    def net(count):
+        nodes = [onnx.helper.make_node("MatMul", [f"x{i}", "w"], [f"x{i + 1}"], f"product {i}") for i in range(count)]
+        ends = [onnx.helper.make_tensor_value_info(name, 1, ["b", 4]) for name in ("x0", f"x{count}")]
+        weight = onnx.helper.make_tensor("w", 1, [4, 4], np.eye(4, dtype=np.float32).ravel())
+        graph = onnx.helper.make_graph(nodes, "net", ends[:1], ends[1:], [weight])
+        opset = [onnx.helper.make_opsetid("", 17)]
+        return onnx.helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
+
+    model = onnx.load_model_from_string(quantised(net(6), [torch.rand(5, 4)]))
+    assert any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+    with pytest.raises(BadInput, match="expected more than 5 products, got 5"):
+        quantised(net(5), [torch.rand(5, 4)])
+
+
 def test_examples_are_what_reaches_the_network():
     net = nn.Identity()
     x = torch.rand(7, 2)

@@ -68,7 +68,7 @@ def quantised(content: bytes, inputs: Sequence[Tensor]) -> bytes:
     Weights use 7 of the 8 bits: processors without VNNI add pairs of products in 16 bits, which would overflow.
 
     Raises:
-        BadInput: packages are missing.
+        BadInput: packages are missing, or the network has no more products than stay as they are.
     """
     try:
         import onnx
@@ -89,6 +89,9 @@ def quantised(content: bytes, inputs: Sequence[Tensor]) -> bytes:
             given.write_bytes(content)
             quant_pre_process(given, ready, skip_symbolic_shape=True)
             products = [node.name for node in onnx.load(ready).graph.node if node.op_type in PRODUCTS]
+            if len(products) <= FIRST + LAST:
+                kept = f"the first {FIRST} and the last {LAST} of them stay in float32"
+                raise BadInput(f"int8: expected more than {FIRST + LAST} products, got {len(products)}: {kept}")
             quantize_static(
                 ready,
                 out,

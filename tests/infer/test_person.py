@@ -97,6 +97,19 @@ def test_where_frames_are_dense_windows_of_every_second_one_have_their_say(fps, 
     np.testing.assert_allclose(poses[..., 2], intervals / fps, atol=1e-6)
 
 
+def test_what_is_not_seen_in_every_second_frame_has_no_say():
+    """Windows of nothing would put the person anywhere."""
+    net = Clock(PersonLifterConfig(frames=9, width=8, depth=1))
+    x = keypoints(40)
+    x[1::2] = 0
+    np.testing.assert_allclose(lift_person(net, x, SIZE, 50.0, CPU)[..., 2], 1 / 50, atol=1e-6)
+    x = keypoints(40)
+    x[20:24] = 0  # a short gap leaves enough on both sides
+    np.testing.assert_allclose(lift_person(net, x, SIZE, 50.0, CPU)[..., 2], 1.5 / 50, atol=1e-6)
+    x[12:32] = 0
+    np.testing.assert_allclose(lift_person(net, x, SIZE, 50.0, CPU)[..., 2], 1 / 50, atol=1e-6)
+
+
 def test_rays_are_pixels_over_the_focal_length_about_the_middle():
     x = keypoints(3)
     rays = to_rays(x, SIZE, 500.0, 30.0)

@@ -11,7 +11,9 @@ from moga_st.data.pose.skeleton import Layout, mirror
 
 CAP = 0.3  # of the body's size: a joint that is farther from where it was going tells no more than this
 TOGGLE = 0.3  # what a change between right and swapped costs: as much as joints may be off by chance
-STAY = 0.01  # what a swapped frame costs: of two readings the one with fewer swapped frames holds
+STAY = 0.05  # what a swapped frame costs: a detector is right more often than wrong, and so is what it keeps to
+TWIST = 0.3  # and what it costs besides where it turns the shoulders against the hips, which no body does for long
+WIDE = 0.08  # of the body's size: shoulders and hips of this width say which way they face
 GROUPS = (
     ("Eye", "Ear", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Foot"),  # the whole body at once
     ("Shoulder", "Elbow", "Wrist"),
@@ -24,7 +26,9 @@ def repair_swaps(points: np.ndarray, layout: Layout) -> tuple[np.ndarray, np.nda
 
     First the whole body, then arms and legs alone: the sequence of "as is" and "swapped" is sought (Viterbi) in which
     joints go on most evenly, the least total of |x(t) - 2 x(t-1) + x(t-2)| in body sizes over the frames where the
-    group is seen, each change of sides costing :data:`TOGGLE` and each swapped frame :data:`STAY`.
+    group is seen, each change of sides costing :data:`TOGGLE` and each swapped frame :data:`STAY`, and :data:`TWIST`
+    more where arms or legs alone would then face away from the rest.  For motion alone may err: one frame in which both
+    sides fall together looks as if they crossed.
     """
     out = points.copy()
     changed = np.zeros(len(points), bool)
@@ -39,7 +43,9 @@ def repair_swaps(points: np.ndarray, layout: Layout) -> tuple[np.ndarray, np.nda
         frames = np.flatnonzero(np.isfinite(pairs).all((2, 3)).any(1)) if left else np.zeros(0, int)
         if len(frames) < 3:
             continue
-        swapped = frames[_swapped(pairs[frames])]
+        own = np.zeros((len(frames), 2))  # what a frame as is, and swapped, costs
+        own[:, 1] = STAY + (TWIST * _face_alike(out[frames, :, :2] / size_px, layout) if group != GROUPS[0] else 0)
+        swapped = frames[_swapped(pairs[frames], own)]
         here = swapped[:, None]
         out[here, left], out[here, right] = out[here, right], out[here, left]
         changed[swapped] = True
@@ -51,8 +57,22 @@ def _size_px(points: np.ndarray) -> float:
     return float(np.median(np.nanmax(np.nanmax(seen, 1) - np.nanmin(seen, 1), -1))) if len(seen) else 0.0
 
 
-def _swapped(pairs: np.ndarray) -> np.ndarray:
-    """Which of the frames (t, p, side, xy) are swapped, as :func:`repair_swaps` says."""
+def _face_alike(places: np.ndarray, layout: Layout) -> np.ndarray:
+    """In which frames (t, j, 2) shoulders and hips are seen, wide, and face the same way, so that swapping one of them
+    would turn it against the other: (t,)."""
+    if not {"LShoulder", "RShoulder", "LHip", "RHip"} <= set(layout.joints):
+        return np.zeros(len(places), bool)
+    shoulders, hips = (
+        places[:, layout.joints.index(f"L{name}")] - places[:, layout.joints.index(f"R{name}")]
+        for name in ("Shoulder", "Hip")
+    )
+    wide = np.minimum(np.linalg.norm(shoulders, axis=-1), np.linalg.norm(hips, axis=-1)) > WIDE
+    return wide & ((shoulders * hips).sum(-1) > 0)  # NaN is neither
+
+
+def _swapped(pairs: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Which of the frames (t, p, side, xy) are swapped, as :func:`repair_swaps` says; ``own`` (t, 2) is what each costs
+    as it is, and swapped."""
     rough = np.zeros(
         (len(pairs) - 2, 2, 2)
     )  # whether the first, the last of three frames is swapped against the middle
@@ -64,11 +84,11 @@ def _swapped(pairs: np.ndarray) -> np.ndarray:
     if 2 * (rough[:, 0, 0] - rough.min((1, 2))).max() < TOGGLE:  # no change could pay
         return np.zeros(len(pairs), bool)
     change = np.array([[0.0, TOGGLE], [TOGGLE, 0.0]])
-    cost = change + np.array([0.0, STAY])[:, None] + np.array([0.0, STAY])  # of (frame 0, frame 1)
+    cost = change + own[0][:, None] + own[1]  # of (frame 0, frame 1)
     came = np.zeros((len(rough), 2, 2), int)
     for i, r in enumerate(rough):
         # (before, middle, after): r by how before and after differ from the middle
-        total = cost[:, :, None] + change[None] + np.array([0.0, STAY])
+        total = cost[:, :, None] + change[None] + own[i + 2]
         for middle in range(2):
             total[:, middle] += r if not middle else r[::-1, ::-1]
         came[i], cost = total.argmin(0), total.min(0)

@@ -161,6 +161,21 @@ def test_sides_that_change_places_are_put_back(layout):
     assert np.flatnonzero(changed).tolist() == sorted([*whole, *legs])
 
 
+@pytest.mark.parametrize("names", [("Shoulder", "Elbow", "Wrist"), ("Hip", "Knee", "Ankle")])
+def test_one_bad_frame_turns_no_stretch_of_frames_round(names):
+    """Both sides fall together in one frame, as if they crossed there: no reason to swap all that came before."""
+    rng = np.random.default_rng(2)
+    points = walker(COCO17, 40, speed=0.0)
+    points[..., :2] += rng.normal(0, 1.0, points[..., :2].shape)
+    for name in names:
+        both = [COCO17.joints.index(side + name) for side in "LR"]
+        points[16, both, :2] = points[16, both, :2].mean(0)
+    got, changed = repair_swaps(points, COCO17)
+    assert set(np.flatnonzero(changed)) <= {16}
+    kept = np.delete(np.arange(40), 16)
+    np.testing.assert_array_equal(got[kept], points[kept])
+
+
 def test_nothing_is_swapped_that_is_right():
     """Noise, gaps, and someone who turns round: seen from the side, left and right lie on each other."""
     t = 120
