@@ -617,20 +617,17 @@ def test_bfloat16_has_to_be_native_and_faster(monkeypatch, native, bfloat16, cho
     assert precision.choose("bfloat16", torch.device("cpu"), tried.append) == "bfloat16"
 
 
-def test_on_amx_bfloat16_is_chosen_in_shards_only_where_torch_does_not_crash(runtime, monkeypatch, capsys):
+def test_on_amx_where_torch_has_crashed_bfloat16_is_never_chosen_and_a_wish_is_told(runtime, monkeypatch, capsys):
     monkeypatch.setattr(precision, "multiplies_bfloat16", lambda _: True)
     monkeypatch.setattr(precision, "has_amx", lambda _: True)
     monkeypatch.setattr(sys.modules[train.__module__], "has_amx", lambda _: True)
-    cpu, tried = torch.device("cpu"), []
-    assert precision.choose("auto", cpu, tried.append) == "float32"
-    assert not tried  # a crash in a trial would end the program
+    tried: list[str] = []
     monkeypatch.setattr(precision, "_seconds", lambda step, _: {"float32": 2.0, "bfloat16": 1.0}[step()])
-    assert precision.choose("auto", cpu, lambda name: name, in_shards=True) == "bfloat16"
-    config = dataclasses.replace(TINY, precision="bfloat16", steps=1)
-    train(config, runtime)
-    assert "--shards 2 is safe" in capsys.readouterr().err
-    train(dataclasses.replace(config, shards=2), runtime)
-    assert "is safe" not in capsys.readouterr().err
+    assert precision.choose("auto", torch.device("cpu"), tried.append) == "float32"
+    assert not tried  # a crash in a trial would end the program
+    for shards in (1, 2):
+        train(dataclasses.replace(TINY, precision="bfloat16", steps=1, shards=shards), runtime)
+        assert "--precision float32 is safe" in capsys.readouterr().err
 
 
 def test_a_time_budget_sets_the_updates_once_and_the_schedule_keeps_to_them(runtime, tmp_path, monkeypatch):

@@ -40,8 +40,7 @@ class RunConfig(Config, kind="run", was=("moga_st.engine:RunConfig",), rooms=("m
     """Parts a batch is computed in, one after the other, to save memory; batch statistics are a part's."""
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     """bfloat16: autocast, with float32 weights, gradients and optimiser. auto: bfloat16 where the hardware multiplies
-    it and a short trial finds it faster (CPUs with AMX: in shards only), else float32; the run keeps what it began
-    with."""
+    it and a short trial finds it faster (never on CPUs with AMX), else float32; the run keeps what it began with."""
     shards: int = 1
     """Equal parts of a batch that a CPU computes at once, each on a core of its own, with the statistics of the whole
     batch. The bits depend on this number, not on that of the cores. Other devices, and several processes, compute

@@ -13,13 +13,12 @@ from moga_st.device import has_amx, multiplies_bfloat16
 TRIALS = 3
 
 
-def choose(wanted: str, device: torch.device, step: Callable[[str], object], in_shards: bool = False) -> str:
+def choose(wanted: str, device: torch.device, step: Callable[[str], object]) -> str:
     """``wanted``, or for "auto" bfloat16 where the hardware multiplies it, torch does so safely (:func:`has_amx`), and
     ``step("bfloat16")`` is faster than ``step("float32")``: the best of a few calls in turn, on the slowest rank."""
     if wanted != "auto":
         return wanted
-    unsafe = has_amx(device) and not in_shards
-    if dist.max_over_ranks(float(unsafe or not multiplies_bfloat16(device)), device):
+    if dist.max_over_ranks(float(has_amx(device) or not multiplies_bfloat16(device)), device):
         return "float32"
     best = {"float32": float("inf"), "bfloat16": float("inf")}
     for trial in range(1 + TRIALS):

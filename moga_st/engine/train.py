@@ -135,11 +135,9 @@ def _decide(
     device = next(net.parameters()).device
     if not state.precision:
         trial = partial(_try, config, runtime, task, net, group)
-        state.precision = choose(config.precision, device, trial, in_shards=group is not None)
-    if state.precision == "bfloat16" and group is None and has_amx(device):
-        report(
-            "bfloat16 with whole batches has crashed torch 2.11 on processors with AMX, as this one: --shards 2 is safe"
-        )
+        state.precision = choose(config.precision, device, trial)
+    if state.precision == "bfloat16" and has_amx(device):
+        report("bfloat16 has crashed torch 2.11 on processors with AMX, as this one: --precision float32 is safe")
     if not state.steps:
         timed = config.minutes is not None
         state.steps = _steps(config, runtime, task, net, group, state.precision) if timed else config.steps
