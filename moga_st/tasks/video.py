@@ -152,6 +152,8 @@ class VideoPrediction:
         past, future = batch
         own = own_loss(net, past, future, step)
         if own is not None:
+            if self.config.loss != "mse":
+                raise BadInput(f"task.loss: the network brings its own loss; leave {self.config.loss} out")
             return own
         pred = net(past).float()
         _check(pred, future)

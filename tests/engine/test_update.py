@@ -12,6 +12,7 @@ from moga_st.config import ModelConfig
 from moga_st.engine import Runtime, train
 from moga_st.engine.run import read_jsonl
 from moga_st.engine.update import Update
+from moga_st.errors import BadInput
 from moga_st.tasks.task import Setting, with_own_loss
 
 TINY = recipes.load(str(Path(__file__).parents[1] / "tiny.py"))
@@ -74,6 +75,12 @@ def test_a_networks_own_loss_is_what_an_update_minimises(tmp_path):
     net = OwnLoss()
     net.load_state_dict({"mix": mix})
     assert lines[-1]["val/mse"] == pytest.approx(task.evaluate(net)["mse"], rel=1e-5)
+
+
+def test_another_loss_beside_the_networks_own_is_refused(tmp_path):
+    task = replace(CONFIG.task, loss="l1").build(Setting(torch.device("cpu"), tmp_path, CONFIG.seed, 2))
+    with pytest.raises(BadInput, match=r"task.loss: the network brings its own loss; leave l1 out"):
+        task.loss(with_own_loss(OwnLoss()), task.batch(torch.tensor(0), None), torch.tensor(0))
 
 
 def test_in_shards_and_compiled_the_own_loss_counts_too(tmp_path):

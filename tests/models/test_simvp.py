@@ -231,6 +231,43 @@ def test_motion_is_learnt():
     assert last < 0.25 * first
 
 
+def test_probabilities_are_sigmoids_of_what_a_plain_network_reads_and_learn_by_cross_entropy():
+    torch.manual_seed(0)
+    net, plain = dataclasses.replace(TINY, probabilities=True).build().eval(), TINY.build().eval()
+    plain.load_state_dict(net.state_dict())
+    past, future = torch.rand(2, 4, 1, 8, 8), torch.rand(2, 4, 1, 8, 8)
+    with torch.no_grad():
+        given = net(past)
+        torch.testing.assert_close(given, 1 / (1 + (-plain(past)).exp()))
+        # rolling out goes on with frames in [0, 1], not with what was read
+        torch.testing.assert_close(net(past, 6)[:, 4:], net(given)[:, :2])
+        loss = net.training_loss(past, future, torch.tensor(0)).item()
+    p, y = given.double().numpy(), future.double().numpy()
+    assert loss == pytest.approx(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)), rel=1e-6)
+
+
+def test_probabilities_begin_dark():
+    torch.manual_seed(0)
+    net = dataclasses.replace(TINY, probabilities=True).build()
+    net.decoder.readout.weight.data.zero_()
+    torch.testing.assert_close(net(torch.rand(1, 4, 1, 8, 8)), torch.full((1, 4, 1, 8, 8), 1 / (1 + math.exp(2))))
+
+
+@pytest.mark.parametrize(
+    "given", [{"unit": "K"}, {"mean": (0.5,)}, {"std": (0.5,)}, {"anomalies": ""}], ids=lambda given: next(iter(given))
+)
+def test_probabilities_need_frames_between_0_and_1(given):
+    config = dataclasses.replace(TINY, probabilities=True)
+    assert config.fit(InputSpec((4, 1, 8, 8))).probabilities
+    with pytest.raises(BadInput, match=r"probabilities: needs frames in \[0, 1\]"):
+        config.fit(InputSpec((4, 1, 8, 8), **given))
+
+
+def test_probabilities_take_no_residual():
+    with pytest.raises(BadInput, match="residual adds to; take one of them"):
+        dataclasses.replace(TINY, probabilities=True, residual=True)
+
+
 def test_numbers_left_out_are_the_datas():
     spec = InputSpec((4, 3, 20, 24), (6, 3, 20, 24), ("red", "green", "blue"))
     open_config = SimVPConfig(width=4, layers=2, translator=MogaTranslatorConfig(width=16, depth=2))
