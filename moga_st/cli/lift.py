@@ -146,6 +146,9 @@ def _write_lifted(
 
     stems = [lift_files.stem_of(args.out, source.stem, k) for k in people]
     _check_free(args, source, stems)
+    shortest = min(len(k.points_px) for k in people)
+    if args.cam_frame is not None and not 1 <= args.cam_frame <= shortest:
+        raise BadInput(f"--cam-frame: expected 1 to {shortest}, got {args.cam_frame}")
     args.out.mkdir(parents=True, exist_ok=True)
     if video is not None and (turned := lift_files.turned_warning(video)):
         print(escape(f"moga-st: warning: {turned}"), file=sys.stderr)

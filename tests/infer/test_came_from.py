@@ -102,7 +102,7 @@ def test_lift_draws_it(tmp_path, capsys):
         assert picture.width > 800
     for more, said in (
         (["Foot"], "--cam: 'Foot' is none of Hip, "),
-        (["RFoot", "--cam-frame", "13", "--overwrite"], "frame: expected 1 to 12, got 13"),
+        (["RFoot", "--cam-frame", "13", "--out", str(tmp_path / "new")], "--cam-frame: expected 1 to 12, got 13"),
         (["RFoot"], "there already"),
         (["RFoot", "--runtime", "onnxruntime"], "--cam: needs torch"),
     ):
@@ -111,3 +111,4 @@ def test_lift_draws_it(tmp_path, capsys):
         error = capsys.readouterr().err
         assert (leave.value.code, len(error.splitlines())) == (2, 1)
         assert said in error
+    assert not (tmp_path / "new").exists()  # refused before anything is written

@@ -428,7 +428,7 @@ def test_bad_input_names_the_file_and_the_remedy(tmp_path):
     save_json(tmp_path / "both" / "0.json", openpose([points[0]]))
     save_json(tmp_path / "both" / "1.json", [mmpose_instance(points[1])])
     refuse("mixes OpenPose and mmpose", tmp_path / "both")
-    refuse("no person 3; there are 0 ", save_json(tmp_path / "one.json", entries), person=3)
+    refuse("no person 3; the only person is 0 ", save_json(tmp_path / "one.json", entries), person=3)
     refuse("give its width and height", good, size_px=None)
     refuse("outside an image of 100x100", good, size_px=(100, 100))
     refuse("unknown layout 'coko' .*did you mean 'coco'", good, layout="coko")

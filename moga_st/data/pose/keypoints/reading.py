@@ -257,7 +257,8 @@ def _choose(scene: _Scene, person: int | None) -> tuple[int, str]:
     of = scene.people.of
     if person is not None and person not in of:
         listed = ", ".join(f"{k} ({len(v)} frames)" for k, v in list(of.items())[:12])
-        raise BadInput(f"{scene.path}: no person {person}; there are {listed}{', ...' if len(of) > 12 else ''}")
+        there = "the only person is" if len(of) == 1 else "the people are"
+        raise BadInput(f"{scene.path}: no person {person}; {there} {listed}{', ...' if len(of) > 12 else ''}")
     if not of:
         return 0, "anyone"
     if len(of) == 1:

@@ -317,7 +317,7 @@ def test_keypoints_that_fit_the_turned_image_say_so(tmp_path):
         ({"size_px": (0, 10)}, r"k\.json: an image's size must be 1"),
         ({"fps": 1e300}, r"k\.json: the frame rate must be positive and at most 100000"),
         ({"fps": float("nan")}, r"k\.json: the frame rate must be positive"),
-        ({"person": 5}, r"k\.json: no person 5; there are 0 \(60 frames\)"),
+        ({"person": 5}, r"k\.json: no person 5; the only person is 0 \(60 frames\)"),
         ({"layout": "halpe"}, r"k\.json: has 17 joints, Halpe-26 has 26; say another `layout`"),
     ],
 )
