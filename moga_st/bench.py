@@ -81,7 +81,7 @@ def count(config: ModelConfig) -> tuple[int, int]:
     try:
         with torch.device("meta"):  # no memory and no time, whatever the size
             return _count(config)[:2]
-    except (RuntimeError, NotImplementedError):  # another package's network may need numbers to be built
+    except (RuntimeError, TypeError):  # another package's network may need numbers to be built
         return _count(config)[:2]
 
 

@@ -352,6 +352,23 @@ def test_a_network_is_held_against_the_tensors_before_it_is_made():
         checkpoint.build_exactly(lambda: nn.Linear(-1, 2), tensors, "x")
 
 
+class ReadsItsNumbers(nn.Linear):
+    """As mmpose's DSTFormer, which takes rates of dropped paths from a tensor; ``how`` it reads them."""
+
+    def __init__(self, how, width=2):
+        super().__init__(width, width)
+        self.rates = how(torch.linspace(0, 0.1, 3))
+
+
+@pytest.mark.parametrize("how", [lambda x: [v.item() for v in x], torch.Tensor.tolist, lambda x: x.numpy().sum()])
+def test_a_network_that_reads_its_own_numbers_is_made_too(how):
+    tensors = ReadsItsNumbers(how).state_dict()
+    net = checkpoint.build_exactly(lambda: ReadsItsNumbers(how), tensors, "x")
+    torch.testing.assert_close(net.state_dict(), tensors, rtol=0, atol=0)
+    with pytest.raises(BadInput, match="x: not a checkpoint of this ReadsItsNumbers"):
+        checkpoint.build_exactly(lambda: ReadsItsNumbers(how, 3), tensors, "x")
+
+
 def test_weights_of_strangers_are_held_against_reason(tmp_path):
     net, path = TINY.build(), tmp_path / "w.safetensors"
     net.decoder.readout.bias.data[0] = float("nan")  # type: ignore[union-attr]

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from moga_st import pretrained
 from moga_st.config import ModelConfig
 from moga_st.errors import BadInput
 from moga_st.integrations.mmpose_import import importing, mmcv_ops
@@ -278,6 +279,17 @@ def test_dropout_rates_are_those_of_the_config():
     net = MMPoseDSTFormerConfig(frames=9, width=16, depth=3, heads=4, dropout=0.2, drop_path=0.4).build()
     assert net.backbone.pos_drop.p == 0.2
     assert [getattr(b.drop_path, "drop_prob", 0) for b in net.backbone.blocks_st] == pytest.approx([0, 0.2, 0.4])
+
+
+@needs_mmpose
+@pytest.mark.parametrize("config", [MMPoseTCNConfig(frames=9, width=16), MMPoseSimpleBaselineConfig(), SMALL])
+def test_weights_files_of_lifters_are_loaded_again(tmp_path, config: ModelConfig):
+    net = config.build().eval()
+    pretrained.export_weights(tmp_path / "w.safetensors", net, config, {})
+    x = random(1, *config.example_shape)
+    with torch.no_grad():
+        again = pretrained.load_model(tmp_path / "w.safetensors").eval()(x)
+        torch.testing.assert_close(again, net(x), rtol=0, atol=0)
 
 
 # --- DSTFormer
