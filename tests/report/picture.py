@@ -38,11 +38,17 @@ def picture(args: argparse.Namespace) -> Image.Image:
                 tab.wait_for_timeout(50)
         if args.frame is not None:
             section.get_by_label("Frame", exact=True).fill(str(args.frame - 1))
+        if args.over is not None:
+            section.locator("label").filter(has_text="Over").locator("select").select_option(label=args.over)
         for name in args.press:
             section.get_by_role("button", name=name, exact=True).click()
         tab.evaluate("document.activeElement.blur()")
         tab.wait_for_timeout(1000)  # 3D is drawn when the browser next has time
-        return Image.open(io.BytesIO(section.screenshot())).convert("RGB")
+        wanted = section
+        if args.chart is not None:
+            title = tab.locator("figcaption").get_by_text(args.chart, exact=True)
+            wanted = section.locator("figure").filter(has=title)
+        return Image.open(io.BytesIO(wanted.screenshot())).convert("RGB")
 
 
 def main() -> None:
@@ -52,6 +58,8 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--tab", help="name of the example or metric to choose")
     parser.add_argument("--frame", type=int, help="counted from 1")
+    parser.add_argument("--chart", help="title of the only chart to show")
+    parser.add_argument("--over", help="what a chart's curves run over, such as minutes")
     parser.add_argument("--press", action="append", default=[], help="name of a button")
     parser.add_argument("--width", type=int, default=1000, help="of the window, in pixels")
     parser.add_argument("--scale", type=float, default=1.0, help="pixels of the picture for one of the page")
