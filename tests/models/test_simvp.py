@@ -10,7 +10,7 @@ from torch import nn
 from moga_st.convert import convert, rename
 from moga_st.errors import BadInput
 from moga_st.models.moga import DropPath
-from moga_st.models.simvp import MogaTranslatorConfig, SimVP, SimVPConfig
+from moga_st.models.simvp import MogaTranslatorConfig, ProbabilitySimVP, SimVP, SimVPConfig
 from moga_st.spec import InputSpec
 from tests.conftest import GOLDEN
 
@@ -234,6 +234,7 @@ def test_motion_is_learnt():
 def test_probabilities_are_sigmoids_of_what_a_plain_network_reads_and_learn_by_cross_entropy():
     torch.manual_seed(0)
     net, plain = dataclasses.replace(TINY, probabilities=True).build().eval(), TINY.build().eval()
+    assert isinstance(net, ProbabilitySimVP)
     plain.load_state_dict(net.state_dict())
     past, future = torch.rand(2, 4, 1, 8, 8), torch.rand(2, 4, 1, 8, 8)
     with torch.no_grad():
