@@ -145,16 +145,13 @@ def _write_lifted(
     from moga_st.storage import escape
 
     stems = [lift_files.stem_of(args.out, source.stem, k) for k in people]
+    lift_files.check_frame(people, args.cam_frame)
     _check_free(args, source, stems)
-    shortest = min(len(k.points_px) for k in people)
-    if args.cam_frame is not None and not 1 <= args.cam_frame <= shortest:
-        raise BadInput(f"--cam-frame: expected 1 to {shortest}, got {args.cam_frame}")
     args.out.mkdir(parents=True, exist_ok=True)
     if video is not None and (turned := lift_files.turned_warning(video)):
         print(escape(f"moga-st: warning: {turned}"), file=sys.stderr)
     motions, rate = _lift_all(args, net, people, device)
-    results, is_video = [], bool(found)
-    each = zip(people, motions, stems, strict=True)
+    results, is_video, each = [], bool(found), zip(people, motions, stems, strict=True)
     for k, motion, stem in tqdm(each, "writing", len(people), unit="person", disable=len(people) == 1):
         for warning in k.warnings:
             tqdm.write(escape(f"moga-st: warning: person {k.person}: {warning}"), file=sys.stderr)

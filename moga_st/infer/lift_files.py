@@ -38,6 +38,17 @@ def stem_of(folder: Path, source: str, k: Keypoints) -> Path:
     return folder / (f"{source}_person{k.person}" + (f"_part{k.part + 1}" if k.parts > 1 else "") + "_3d")
 
 
+def check_frame(people: list[Keypoints], frame: int | None) -> None:
+    """That everyone has the frame of `cam_frame`, counted from 1 in each person's own.
+
+    Raises:
+        BadInput: somebody has fewer.
+    """
+    shortest = min(len(k.points_px) for k in people)
+    if frame is not None and not 1 <= frame <= shortest:
+        raise BadInput(f"`cam_frame`: expected 1 to {shortest}, got {frame}")
+
+
 def check_free(stems: Iterable[Path], suffixes: Sequence[str]) -> None:
     """Refuse to replace files.
 
