@@ -12,6 +12,10 @@ import tyro
 from moga_st.errors import BadInput
 
 T = TypeVar("T")
+_WRONG_VALUE = re.compile(
+    r"error parsing (?P<flag>\S+): (.*?(from|arguments) \[(?P<several>.*?)\](\.\s+Got errors| into tuple).*|.*: (?P<one>'.*'))"
+    r"; it is given as \S+ (?P<form>.+)"
+)
 
 
 def named(name: str) -> Any:
@@ -36,7 +40,7 @@ def parse(kind: type[T], prog: str, argv: list[str], **options: Any) -> T:
     except SystemExit as leaving:
         if not leaving.code:
             raise
-        raise BadInput(f"{_one_line(said.getvalue())}; `{prog} --help` tells the rest") from None
+        raise BadInput(f"{_without_types(_one_line(said.getvalue()))}; `{prog} --help` tells the rest") from None
 
 
 def _one_line(said: str) -> str:
@@ -64,3 +68,16 @@ def _one_line(said: str) -> str:
         sentences.append(" ".join([*text, ", ".join(flags)]).strip(" ."))
     found = [s[0].lower() + s[1:] for s in sentences if s and not s.startswith("For full helptext")]
     return "; ".join(found) or " ".join(said.split())  # a box of another shape, as it is
+
+
+def _without_types(said: str) -> str:
+    """tyro names the Python types of a value that it cannot read, and counts None among choices: in plain words."""
+    wrong = _WRONG_VALUE.fullmatch(said)
+    if wrong is None:
+        return re.sub(r"'None', |, 'None'", "", said)
+    form = re.sub(r"\{None\}\||[{}]", "", wrong["form"])
+    kind = next((plain for name, plain in (("INT", "whole number"), ("FLOAT", "number")) if name in form), None)
+    if kind is not None and set(form) <= set("INTFLOA []."):
+        count = len(form.split())
+        form = f"{kind}s" if "[" in form else f"a {kind}" if count == 1 else f"{count} {kind}s"
+    return f"{wrong['flag']}: expected {form}, got {wrong['several'] or wrong['one']}"
