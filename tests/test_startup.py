@@ -6,7 +6,7 @@ import sys
 import pytest
 
 SLOW = {"torch._dynamo", "torch._inductor", "sympy", "skimage.transform", "scipy.stats", "matplotlib", "torchvision"}
-SLOW |= {"onnx", "onnxscript", "onnxruntime", "openvino", "timm", "xarray", "lpips", "moga_st.engine"}
+SLOW |= {"onnx", "onnxscript", "onnxruntime", "openvino", "timm", "xarray", "lpips", "moga_st.engine", "scipy.spatial"}
 PREDICT = """
 import torch
 from moga_st import load_model
@@ -17,7 +17,7 @@ LIFT = """
 import torch
 from moga_st import load_model
 from moga_st.draw import pose
-from moga_st.infer import lift
+from moga_st.infer import lift, lift_files, scene
 load_model("lifter_xs_27f")(torch.zeros(1, 27, 17, 3))
 """
 

@@ -13,7 +13,8 @@ from moga_st.errors import BadInput
 
 T = TypeVar("T")
 _WRONG_VALUE = re.compile(
-    r"error parsing (?P<flag>\S+): (.*?(from|arguments) \[(?P<several>.*?)\](\.\s+Got errors| into tuple).*|.*: (?P<one>'.*'))"
+    r"error parsing (?P<flag>\S+): "
+    r"(.*?(from|arguments) \[(?P<several>.*?)\](\.\s+Got errors| into tuple).*|.*: (?P<one>'.*'))"
     r"; it is given as \S+ (?P<form>.+)"
 )
 

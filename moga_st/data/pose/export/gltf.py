@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from moga_st.data.pose.export.motion import Motion
 from moga_st.data.pose.rig import NAMES, Rig, fit_rig
@@ -84,6 +83,8 @@ def write_gltf(path: Path, motion: Motion) -> None:
 
 def _animation(gltf: Any, data: _Data, rig: Rig, seconds: np.ndarray) -> Any:
     """Turns of every joint that has a child, and the hip's path."""
+    from scipy.spatial.transform import Rotation  # slow to come in, and every lift brings this module
+
     time = data.add(seconds.astype(np.float32), "SCALAR", bounds=True)
     curves = [(0, "translation", data.add(rig.root_m.astype(np.float32), "VEC3"))]
     for joint in sorted({parent for parent in PARENTS if parent >= 0}):
