@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
+from moga_st.cli.collecting import bring_torch
 from moga_st.cli.parsing import named, parse
 
 
@@ -39,6 +40,7 @@ class Classify:
 
 def run(argv: list[str]) -> None:
     args = parse(Classify, "moga-st classify", argv)
+    bring_torch()
     from moga_st.device import setup
     from moga_st.errors import BadInput
     from moga_st.infer.classify import load_classifier

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional
 
 from moga_st import recipes
+from moga_st.cli.collecting import bring_torch
 from moga_st.cli.parsing import named, parse
 from moga_st.cli.report import attempt
 from moga_st.cli.tables import fact_lines, score_table
@@ -55,6 +56,7 @@ class Eval:
 
 def run(argv: list[str]) -> None:
     args = parse(Eval, "moga-st eval", argv)
+    bring_torch()
     from moga_st import dist, pretrained
     from moga_st.device import setup
 

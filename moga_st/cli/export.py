@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional
 
+from moga_st.cli.collecting import bring_torch
 from moga_st.cli.parsing import named, parse
 from moga_st.cli.tables import fact_lines
 from moga_st.config import data_root
@@ -54,6 +55,7 @@ class Export:
 
 def run(argv: list[str]) -> None:
     args = parse(Export, "moga-st export", argv)
+    bring_torch()
     _check_flags(args)
     from moga_st.export.write import SUFFIXES, prepare, write
     from moga_st.storage import strict_json

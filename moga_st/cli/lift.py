@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moga_st.cli.collecting import bring_torch
 from moga_st.cli.find_people import find_people
 from moga_st.cli.lift_flags import Lift, check_flags
 from moga_st.cli.parsing import parse
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 def run(argv: list[str]) -> None:
     args = parse(Lift, "moga-st lift", argv)
+    bring_torch()
     try:
         _lift(args, argv)
     except BadInput as error:  # the library names its arguments in backticks
@@ -68,10 +70,6 @@ def _lift(args: Lift, argv: list[str]) -> None:
     _print(args, [result | found for result in results], about)
 
 
-def _page_path(args: Lift, source: Path) -> Path:
-    return args.out / f"{source.stem}_lift.html"
-
-
 def _page(
     args: Lift, source: Path, people: list[Keypoints], motions: list[Motion], video: Video | None, *, from_0: bool
 ) -> Path:
@@ -82,7 +80,7 @@ def _page(
     frames = None if video is None else span_of(video, people, from_0=from_0)
     warnings = [f"person {k.person}: {warning}" for k in people for warning in k.warnings]
     rows = [("weights", str(args.weights)), ("source", str(source)), ("frames a second", people[0].fps)]
-    return lift_page(source.name, motions, frames, warnings, rows).save(_page_path(args, source))
+    return lift_page(source.name, motions, frames, warnings, rows).save(args.out / f"{source.stem}_lift.html")
 
 
 def _read_people(args: Lift, file: Path, video: Video | None) -> list[Keypoints]:
@@ -151,7 +149,8 @@ def _write_lifted(
     if video is not None and (turned := lift_files.turned_warning(video)):
         print(escape(f"moga-st: warning: {turned}"), file=sys.stderr)
     motions, rate = _lift_all(args, net, people, device)
-    results, is_video, each = [], bool(found), zip(people, motions, stems, strict=True)
+    results, is_video = [], bool(found)
+    each = zip(people, motions, stems, strict=True)
     for k, motion, stem in tqdm(each, "writing", len(people), unit="person", disable=len(people) == 1):
         for warning in k.warnings:
             tqdm.write(escape(f"moga-st: warning: person {k.person}: {warning}"), file=sys.stderr)
@@ -183,7 +182,7 @@ def _check_free(args: Lift, source: Path, stems: list[Path]) -> None:
     if args.cam is not None:
         lift_files.check_free(map(lift_files.cam_stem, stems), ("png",))
     if args.report:
-        lift_files.check_free([_page_path(args, source).with_suffix("")], ("html",))
+        lift_files.check_free([args.out / f"{source.stem}_lift"], ("html",))
 
 
 def _print(args: Lift, results: list[dict[str, Any]], about: dict[str, Any]) -> None:

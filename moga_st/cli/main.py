@@ -13,6 +13,7 @@ import threading
 import warnings
 from typing import NoReturn
 
+from moga_st.cli.collecting import leave_all_at_exit, not_collecting
 from moga_st.cli.last_word import tell
 from moga_st.errors import BadInput, Interrupted, RunFailed, nearest
 
@@ -43,6 +44,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a character gets an escape, not an error
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    leave_all_at_exit()
     warnings.formatwarning = _warning  # type: ignore[assignment]  (of which all arguments but the first are left out)
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):
@@ -80,7 +82,9 @@ def _run(verb: str, argv: list[str]) -> int:
     try:
         if verb not in VERBS:
             raise BadInput(f"unknown verb {verb!r}{nearest(verb, VERBS)}; `moga-st --help` lists them")
-        importlib.import_module(f"moga_st.cli.{MODULES.get(verb, verb)}").run(argv)
+        with not_collecting():
+            module = importlib.import_module(f"moga_st.cli.{MODULES.get(verb, verb)}")
+        module.run(argv)
     except SystemExit as leaving:  # of the parser of flags, which has said what it has to
         return leaving.code if isinstance(leaving.code, int) else 1
     except BaseException as error:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional
 
+from moga_st.cli.collecting import bring_torch
 from moga_st.cli.parsing import named, parse
 from moga_st.errors import BadInput
 
@@ -59,11 +60,6 @@ class Predict:
 
 def run(argv: list[str]) -> None:
     args = parse(Predict, "moga-st predict", argv)
-    from moga_st.data.video.clips import open_clip
-    from moga_st.device import setup
-    from moga_st.infer.predict import Predictor
-    from moga_st.storage import strict_json
-
     if args.size is not None and len(args.size) not in (1, 2):
         raise BadInput(f"--size: expected one number, or height and width, got {len(args.size)} numbers")
     if args.report and args.all:
@@ -72,6 +68,12 @@ def run(argv: list[str]) -> None:
         raise BadInput("--cam: is of one prediction; leave --all out")
     if args.from_end and (args.all or args.start):
         raise BadInput("--from-end: predicts what comes after the clip; leave --all and --start out")
+    bring_torch()
+    from moga_st.data.video.clips import open_clip
+    from moga_st.device import setup
+    from moga_st.infer.predict import Predictor
+    from moga_st.storage import strict_json
+
     predictor = Predictor(args.weights, setup(args.device), args.runtime)
     results = []
     paths = _clips(args.clip)
@@ -116,8 +118,7 @@ def _predict_one(args: Predict, predictor: Predictor, clip: Clip, name: str) -> 
     made = predictor.predict(clip, start, args.frames, _size(args))
     args.out.mkdir(parents=True, exist_ok=True)
     stem = args.out / f"{name}_predicted"  # whatever --out is, the clip itself is not written over
-    paths = made.example(clip.path.name).save(stem)
-    paths += _save_values(stem, made, clip)
+    paths = [*made.example(clip.path.name).save(stem), *_save_values(stem, made, clip)]
     if args.cam is not None:
         from moga_st.draw.video import save_heat
 
