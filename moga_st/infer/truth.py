@@ -55,6 +55,8 @@ def read_truth(path: Path) -> Truth:
     Raises:
         BadInput: no such file, not poses of the 17 joints, or numbers that are not metres.
     """
+    if path.suffix not in (".npy", ".npz"):
+        raise BadInput(f"{path}: expected poses as `lift` writes them (.npz), or a .npy of (t, 17, 3) in metres")
     if path.suffix == ".npy":
         poses, frame, space = storage.read_npy(path), None, None
         if poses.ndim != 3 or poses.shape[1:] != (17, 3) or not np.issubdtype(poses.dtype, np.floating):

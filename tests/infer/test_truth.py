@@ -83,6 +83,8 @@ def test_other_axes_units_and_files_are_refused(tmp_path, poses):
         np.save(tmp_path / name, array)
         with pytest.raises(BadInput, match=message):
             read_truth(tmp_path / name)
+    with pytest.raises(BadInput, match=r"poses.csv: expected poses as `lift` writes them \(.npz\), or a .npy"):
+        read_truth(tmp_path / "poses.csv")
 
 
 def test_lift_prints_the_scores(tmp_path, capsys):
