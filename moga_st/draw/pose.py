@@ -114,6 +114,7 @@ def save_lift(
     title: str = "",
     frames: Iterable[np.ndarray] | None = None,
     truth_m: np.ndarray | None = None,
+    begin_s: float = 0.0,
 ) -> list[Path]:
     """Write ``stem``.png (a strip of frames), ``stem``.gif (at most 33 fps, the first 12 s) and ``stem``.mp4
     (every frame; of a long clip every so many, as :func:`drawn_every` has it and each picture's title says).
@@ -125,6 +126,7 @@ def save_lift(
         frames: the t images (h, w, 3) uint8 to draw the input on, which are gone through twice, holding one at a
             time; a blank canvas without.
         truth_m: true poses (t, 17, 3) in the axes of ``poses_m``, drawn as thin grey lines.
+        begin_s: the time of the first frame in its source, from which the pictures count.
 
     Raises:
         BadInput: shapes or lengths that do not go together, or values that are not finite.
@@ -145,12 +147,14 @@ def save_lift(
         return [flat, *(draw_3d(centred[i], scene, view, floor_xy[i], true) for view in VIEWPOINTS)]
 
     def sheet(i: int, image: np.ndarray | None) -> Image.Image:
-        caption = f"{title}   {i / fps:.2f} s, frame {i + 1} of {t}{said}{UNSEEN if unseen[i] else ''}"
+        caption = f"{title}   {begin_s + i / fps:.2f} s, frame {i + 1} of {t}{said}{UNSEEN if unseen[i] else ''}"
         return sheet_of([panels(i, image)], caption.strip(), legend)
 
     columns = np.unique(np.linspace(0, t - 1, STRIP_COLUMNS).round().astype(int)).tolist()
     picked = [panels(i, image) for i, image in enumerate(_images(frames, t, size_px)) if i in columns]
-    strip = sheet_of(picked, title, legend, [f"{i / fps:.2f} s{UNSEEN if unseen[i] else ''}" for i in columns])
+    strip = sheet_of(
+        picked, title, legend, [f"{begin_s + i / fps:.2f} s{UNSEEN if unseen[i] else ''}" for i in columns]
+    )
     png, gif, mp4 = (stem.with_name(stem.name + suffix) for suffix in (".png", ".gif", ".mp4"))
     save_png(png, strip)
     # photographs need dithering, lines on paper are better without

@@ -93,7 +93,8 @@ def write_lifted(
         WRITERS[name](path, motion)
     if not draw:
         return paths
-    return [*paths, *save_lift(stem, k.points_px, k.size_px, motion.poses_m, k.fps, title, frames)]
+    begin_s = float(k.times_s[0])
+    return [*paths, *save_lift(stem, k.points_px, k.size_px, motion.poses_m, k.fps, title, frames, begin_s=begin_s)]
 
 
 def _with(stem: Path, suffix: str) -> Path:

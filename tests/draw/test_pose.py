@@ -220,6 +220,16 @@ def test_files_can_be_read_and_last_as_long_as_the_clip(tmp_path):
     assert (strip[60:] == without[60:]).all(-1).mean() < 0.999
 
 
+def test_pictures_count_seconds_from_the_beginning_of_the_source(tmp_path, monkeypatch):
+    keypoints, poses = clip()
+    said, sheet_of = [], draw_pose.sheet_of
+    monkeypatch.setattr(draw_pose, "sheet_of", lambda *args: said.append(args) or sheet_of(*args))
+    save_lift(tmp_path / "late", keypoints, SIZE, poses, FPS, "a walk", begin_s=7.5)
+    (strip, first, second, *_) = said
+    assert (strip[3][0], strip[3][-1]) == ("7.50 s", f"{7.5 + (T - 1) / FPS:.2f} s")
+    assert (first[1], second[1][:14]) == (f"a walk   7.50 s, frame 1 of {T}", "a walk   7.52 ")
+
+
 @pytest.mark.parametrize("fps", [24.0, 30.0, 59.94])
 def test_gif_delays_add_up(tmp_path, fps):
     frames = [Image.new("L", (4, 4), 10 * i).convert("P") for i in range(20)]

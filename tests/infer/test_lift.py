@@ -369,7 +369,7 @@ def test_wrong_flags_are_named_before_anything_is_done(weights, tmp_path, capsys
 
 
 def test_smoothing_is_on_unless_told(weights, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("moga_st.infer.lift_files.save_lift", lambda *_: [])
+    monkeypatch.setattr("moga_st.infer.lift_files.save_lift", lambda *_, **__: [])
     found = keypoints(15)
     np.savez(tmp_path / "k.npz", keypoints=found.points_px, size_px=[1000, 800], fps=50.0, layout="h36m")
     net = pretrained.load_model(weights, torch.device("cpu"))
@@ -405,7 +405,7 @@ def test_smoothing_is_on_unless_told(weights, tmp_path, capsys, monkeypatch):
 
 
 def test_what_counts_as_missing_is_said_by_flags(weights, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("moga_st.infer.lift_files.save_lift", lambda *_: [])
+    monkeypatch.setattr("moga_st.infer.lift_files.save_lift", lambda *_, **__: [])
     file = tmp_path / "k.npz"
     found = keypoints(20).points_px
     found[5:11, JOINTS.index("RWrist"), 2] = 0.4

@@ -71,6 +71,15 @@ def test_two_people_share_a_floor_and_files_agree(net, tmp_path):
     assert saved.person == 1
 
 
+def test_the_pictures_of_who_comes_late_say_when(net, tmp_path, monkeypatch):
+    late = dataclasses.replace(seen_from(tmp_path, 10.0), first_frame=151, time_zero=1)
+    [motion] = lift_scene(net, [late], CPU, focal_px=1145.0)
+    drawn = {}
+    monkeypatch.setattr("moga_st.infer.lift_files.save_lift", lambda *_, **named: drawn.update(named) or [])
+    write_lifted(tmp_path / "a_person0_3d", late, motion, ("npz",))
+    assert drawn == {"begin_s": 3.0}
+
+
 def test_spaces(net, tmp_path):
     people = [seen_from(tmp_path, 20.0)]
     [root], [camera], [world] = (
