@@ -159,7 +159,7 @@ class JointGrid(nn.Module):
     def frames(self, x: Tensor) -> Tensor:
         """Embedded positions (b, c, n, 17), the joints in :data:`BODY_ORDER` -> frames (b, c, n p, 17)."""
         x = rearrange(self.unfold(self.layers(x + self.joint)), "b (p c) n j -> b c (n p) j", p=self.patch)
-        return self.blend(nn.functional.pad(x, (0, 0, 1, 1), mode="replicate"))
+        return self.blend(torch.cat([x[:, :, :1], x, x[:, :, -1:]], 2))
 
     @staticmethod
     def check(kind: str, width: int, patch: int, heads: int, frames: int) -> None:
