@@ -1,7 +1,7 @@
 """A small SimVP with the MogaNet translator on Moving MNIST, for a laptop's CPU.
 
 Source: our own; frames folded 8x8 into channels, values read out as probabilities, Muon.
-Expected time and score: two to three minutes on two cores, MSE 102 where copying the last frame has 281
+Expected time and score: two to three minutes on two cores, MSE 95 where copying the last frame has 281
 (experiments/README.md).
 
     moga-st train mmnist_demo
